@@ -1,0 +1,42 @@
+"""QKV Lab: open the query, key and value projections of a real transformer. Every number is the model's own."""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Head": "spec",
+    "Model": "model",
+    "ModelSpec": "spec",
+    "QkvLabError": "errors",
+    "Trace": "trace",
+    "ask": "questions",
+    "find": "questions",
+    "open_model": "model",
+    "predict": "questions",
+    "token_index": "questions",
+}
+
+if TYPE_CHECKING:
+    from .errors import QkvLabError
+    from .model import Model, open_model
+    from .questions import ask, find, predict, token_index
+    from .spec import Head, ModelSpec
+    from .trace import Trace
+
+__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - names of modules loaded on first use
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are imported when first used, so that `import qkvlab` stays light."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f".{_PUBLIC[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,81 @@
+"""Arrays → one safetensors file: the size is known first, arrays are streamed, and the file appears whole or not."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import LimitError, SourceError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A tensor to write: its shape, and how to get its numbers, in pieces along the first axis, when its turn comes."""
+
+    name: str
+    shape: tuple[int, ...]
+    pieces: Callable[[], Iterator[np.ndarray[Any, Any]]]
+
+    @property
+    def nbytes(self) -> int:
+        return 4 * int(np.prod(self.shape, dtype=np.int64))
+
+
+def plan(entries: list[Entry], metadata: Mapping[str, str]) -> tuple[bytes, int]:
+    """The file's header, and the size of the whole file in bytes."""
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    offset = 0
+    for entry in entries:
+        ends = [offset, offset + entry.nbytes]
+        header[entry.name] = {"dtype": "F32", "shape": list(entry.shape), "data_offsets": ends}
+        offset += entry.nbytes
+    text = json.dumps(header, ensure_ascii=True).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, 8 + len(text) + offset
+
+
+def write_safetensors(
+    path: Path,
+    entries: list[Entry],
+    metadata: Mapping[str, str],
+    *,
+    max_bytes: int | None = None,
+    announce: Callable[[int], None] = lambda size: None,
+) -> int:
+    """Write float32 tensors; returns the size. `announce` hears the size before anything is computed.
+
+    Raises LimitError over `max_bytes`, SourceError where the file cannot be written; nothing is left behind then.
+    """
+    header, size = plan(entries, metadata)
+    announce(size)
+    if max_bytes is not None and size > max_bytes:
+        raise LimitError(
+            f"the trace would take {size:,} bytes, over the limit of {max_bytes:,}; choose fewer --layers, "
+            "leave out --scores, or raise --max-bytes"
+        )
+    try:
+        handle, unfinished = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent or Path())
+    except OSError as error:
+        raise SourceError(f"cannot write {path}: {error.strerror}") from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(header)
+            for entry in entries:
+                for piece in entry.pieces():
+                    file.write(np.ascontiguousarray(piece, "<f4").data)
+            if file.tell() != size:
+                raise AssertionError(f"wrote {file.tell()} bytes of {size}")
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(unfinished).chmod(0o666 & ~umask)
+        Path(unfinished).replace(path)
+    except OSError as error:
+        raise SourceError(f"cannot write {path}: {error.strerror}") from None
+    finally:
+        Path(unfinished).unlink(missing_ok=True)
+    return size

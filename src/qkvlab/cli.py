@@ -1,0 +1,291 @@
+"""The command line: a thin door. Each command asks one function and shows its answer."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from . import __version__
+from .errors import QkvLabError
+
+if TYPE_CHECKING:
+    from .checkpoint.source import Progress
+    from .model import Model
+
+DEFAULT_MODEL = "smollm2"
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Text(click.ParamType[str]):
+    """A text given as itself, as @FILE, or as - for standard input."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value != "-" and not value.startswith("@"):
+            return str(value)
+        try:
+            data = sys.stdin.buffer.read() if value == "-" else Path(value[1:]).read_bytes()
+            text = data.decode("utf-8")
+        except OSError as error:
+            raise click.BadParameter(f"cannot read {value[1:]}: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            where = "standard input" if value == "-" else value[1:]
+            raise click.BadParameter(f"{where} is not UTF-8 (byte {error.start})") from None
+        return text.removesuffix("\n").removesuffix("\r")
+
+
+TEXT = Text()
+as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON document and nothing else.")
+model_option = click.option(
+    "--model", "model_name", default=DEFAULT_MODEL, show_default=True, metavar="NAME",
+    help="An alias, a file or folder, or org/name on the Hugging Face hub.",
+)  # fmt: skip
+allow_config = click.option(
+    "--allow-config", multiple=True, metavar="KEY",
+    help="Pass over this configuration key, which is refused otherwise; every result then says so.",
+)  # fmt: skip
+top_option = click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Rows to show.")
+
+
+def opening(command: F) -> F:
+    """The options of every command that opens a model."""
+    return allow_config(model_option(command))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="qkvlab")
+def cli() -> None:
+    """Open the query, key and value projections of a real transformer.
+
+    Every number is the model's own. TEXT may be - for standard input or @FILE for a file.
+    """
+
+
+@cli.command()
+@click.argument("text", type=TEXT)
+@click.option("--token", required=True, help='The token to ask about: its text (it matches " it" if unique) or #4.')
+@click.option("--head", help="The head to ask, as layer.head; without it, the one where the token lands hardest.")
+@opening
+@top_option
+@as_json
+def ask(
+    text: str, token: str, head: str | None, model_name: str, allow_config: tuple[str, ...], top: int, json_: bool
+) -> None:
+    """Ask the three questions for one token: what it looks for, who finds it, what it hands over."""
+    from . import questions
+
+    model = _open(model_name, allow_config, quiet=json_)
+    trace = model.trace(text)
+    index = questions.token_index(trace.tokens, token)
+    landings = None
+    if head is None:
+        landings = questions.landings(trace, index)
+        if not landings:
+            _nothing_left(model, trace.tokens, index, json_)
+            return
+        head = landings[0].head
+    answer = questions.ask(trace, index, head)
+    if json_:
+        _print_json(_cut(answer.to_dict(), top) | {"landings": _dicts(landings and landings[:top])})
+        return
+    from . import show
+
+    show.stdout_console().print(show.answer(answer, landings, top))
+
+
+@cli.command()
+@click.argument("text", type=TEXT)
+@click.option("--query", required=True, help="The token that looks.")
+@click.option("--key", required=True, help="The token that is looked at.")
+@opening
+@click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="Heads to show.")
+@as_json
+def find(
+    text: str, query: str, key: str, model_name: str, allow_config: tuple[str, ...], top: int, json_: bool
+) -> None:
+    """Rank the heads by the weight with which one token looks at another."""
+    from . import questions
+
+    model = _open(model_name, allow_config, quiet=json_)
+    model.weights.prefetch(range(model.spec.n_layer))
+    trace = model.trace(text)
+    at, of = questions.token_index(trace.tokens, query), questions.token_index(trace.tokens, key)
+    rows = questions.find(trace, at, of)[:top]
+    if json_:
+        pair = {name: {"index": i, "text": trace.tokens[i]} for name, i in (("query", at), ("key", of))}
+        _print_json({"model": model.badge, "tokens": trace.tokens, **pair, "heads": _dicts(rows)})
+        return
+    from . import show
+
+    show.stdout_console().print(show.heads(rows, trace.tokens, at, of, model.badge))
+
+
+@cli.command()
+@click.argument("text", type=TEXT)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The file.")
+@click.option("--layers", metavar="RANGE", help="Layers to write, as 0-29; default: all.")
+@click.option("--scores", is_flag=True, help="Write scores and weights too: head · query · key numbers per layer.")
+@click.option(
+    "--max-bytes", type=click.IntRange(1), default=4 * 1024**3, show_default=True, help="Refuse a larger file."
+)
+@opening
+def trace(
+    text: str,
+    output: Path,
+    layers: str | None,
+    scores: bool,
+    max_bytes: int,
+    model_name: str,
+    allow_config: tuple[str, ...],
+) -> None:
+    """Write every x, q, k, v and z of a text to a safetensors file."""
+    from . import export, show
+
+    model = _open(model_name, allow_config)
+    chosen = export.parse_layers(layers, model.spec) if layers else None
+
+    def announce(size: int) -> None:
+        click.echo(f"{output}: {show.byte_size(size)} ({size:,} bytes)", err=True)
+
+    made = model.trace(text)
+    export.save_trace(made, output, layers=chosen, scores=scores, max_bytes=max_bytes, announce=announce)
+    click.echo(f"wrote {len(made)} tokens of {model.badge}", err=True)
+
+
+@cli.command()
+@click.argument("model")
+@click.option(
+    "--context", type=click.IntRange(1), help="Tokens to count the K/V cache for; default: the model's limit."
+)
+@allow_config
+@as_json
+def inspect(model: str, context: int | None, allow_config: tuple[str, ...], json_: bool) -> None:
+    """Show the anatomy of a checkpoint, from its header alone."""
+    from . import anatomy
+
+    found = anatomy.inspect(model, context=context, allow_config=allow_config)
+    if json_:
+        _print_json(found.to_dict())
+        return
+    from . import show
+
+    show.stdout_console().print(show.anatomy(found))
+
+
+@cli.command()
+@as_json
+def models(json_: bool) -> None:
+    """List the models known by name: cached or not, where, how large, which licence."""
+    from .checkpoint.source import known
+
+    rows = known()
+    if json_:
+        _print_json({"models": _dicts(rows)})
+        return
+    from . import show
+
+    show.stdout_console().print(show.models(rows))
+
+
+@cli.command()
+@click.argument("name")
+def pull(name: str) -> None:
+    """Download a model into the cache, if it is not there yet."""
+    from .checkpoint.source import pull as pull_model
+
+    source = _with_progress(lambda progress: pull_model(name, progress=progress), name)
+    click.echo(f"{source.name} is at {source.path}")
+
+
+def main() -> None:
+    """The program: a person's mistake becomes one line on standard error and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status = cli.main(standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as exit_:
+        status = exit_.exit_code
+    except click.exceptions.NoArgsIsHelpError as help_:
+        click.echo(help_.format_message())
+        status = 0
+    except (QkvLabError, click.ClickException) as error:
+        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        click.echo(f"qkvlab: {' '.join(message.split())}", err=True)
+        status = 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("qkvlab: stopped", err=True)
+        status = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _open(name: str, allow: tuple[str, ...], quiet: bool = False) -> "Model":
+    from .model import open_model
+
+    return _with_progress(lambda progress: open_model(name, progress=progress, allow_config=allow), name)
+
+
+Result = TypeVar("Result")
+
+
+def _with_progress(work: Callable[["Progress"], Result], name: str) -> Result:
+    """Run something that may download, with a bar on standard error from the first byte it reports."""
+    bars: list[Any] = []
+
+    def progress(done: int, total: int) -> None:
+        if not bars:
+            from rich.console import Console
+            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+            bars.append(Progress(*columns, console=Console(stderr=True)))
+            bars[0].start()
+            bars[0].add_task(f"downloading {name}", total=total)
+        bars[0].update(bars[0].task_ids[0], completed=done, total=total)
+
+    try:
+        return work(progress)
+    finally:
+        if bars:
+            bars[0].stop()
+
+
+def _nothing_left(model: "Model", tokens: tuple[str, ...], index: int, json_: bool) -> None:
+    note = (
+        f"{tokens[index]!r} (#{index}) sees no other token than itself, the first and special ones, "
+        "so no head can be chosen by where it lands; name one with --head"
+    )
+    if json_:
+        token = {"index": index, "text": tokens[index]}
+        _print_json({"model": model.badge, "tokens": tokens, "token": token, "landings": [], "note": note})
+    else:
+        click.echo(note)
+
+
+def _cut(answer: dict[str, Any], top: int) -> dict[str, Any]:
+    """The first rows of each list of an answer."""
+    for name in ("looking_for", "found_by"):
+        answer[name] = answer[name][:top]
+    for name in ("promotes", "suppresses"):
+        if answer["hands_over"] is not None:
+            answer["hands_over"][name] = answer["hands_over"][name][:top]
+    return answer
+
+
+def _dicts(rows: Any) -> Any:
+    from dataclasses import asdict
+
+    return None if rows is None else [asdict(row) for row in rows]
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))

@@ -1,0 +1,572 @@
+"""The interventions, as small typed values that serialise to JSON. Each says exactly what it changes.
+
+Edits act in the order of the forward pass (k, v, q, a head's own keys, scores, z), then as listed. Every edit has a
+`strength` from 0 to 1: linear between the unedited and the edited array; a mute multiplies the key's weight by
+1 - strength before renormalising. Tokens are named by position, scopes as `13.8` (head), `13` (layer) or `all`,
+K/V heads as `layer.kv_head`.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any, ClassVar, Literal, get_args
+
+import numpy as np
+
+from ._shapes import Array, Float
+from .aim import least_shift
+from .errors import EditError, HeadError, one_of
+from .mechanism import rotate, share_kv
+from .models.common import turns
+from .spec import Head, ModelSpec
+
+Stage = Literal["k", "v", "q", "pair", "scores", "z"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+
+
+@dataclass(frozen=True)
+class Here:
+    """Where an edit acts: the layer, the query positions at hand, and that layer's arrays so far."""
+
+    spec: ModelSpec
+    layer: int
+    rows: range
+    k: Array = None
+    """[kv_head, key, d_head], as it enters the scores, up to the last row."""
+    mean_z: Callable[[int], Array] | None = None
+    """Layer → the heads' mean z over the reference text, [head, d_head]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit:
+    """What all edits have. Use the classes below."""
+
+    kind: ClassVar[str]
+    stages: ClassVar[tuple[Stage, ...]]
+    """Which of the layer's arrays it changes."""
+    strength: float = 1.0
+
+    def layers(self, spec: ModelSpec) -> range:
+        """The layers it acts in."""
+        raise NotImplementedError
+
+    def heads(self, spec: ModelSpec, layer: int) -> range:
+        """The query heads it reaches in one of its layers."""
+        raise NotImplementedError
+
+    def tokens(self) -> tuple[int, ...]:
+        """The positions it names."""
+        return ()
+
+    @property
+    def first_row(self) -> int:
+        """The earliest query position whose numbers it can change (in a causal model)."""
+        return min(self.tokens(), default=0)
+
+    def check(self, spec: ModelSpec, n_token: int) -> None:
+        """Raise EditError if it cannot act on this model and a text of `n_token` tokens."""
+        if isinstance(self.strength, bool) or not 0 <= self.strength <= 1:
+            raise EditError(f"{self.kind}: the strength is {self.strength!r}; expected a number from 0 to 1")
+        for token in self.tokens():
+            if not 0 <= token < n_token:
+                raise EditError(f"{self.kind}: there is no token #{token}; the text has #0 to #{n_token - 1}")
+        try:
+            self.heads(spec, self.layers(spec)[0])
+        except HeadError as error:
+            raise EditError(f"{self.kind}: {error}") from None
+
+    def apply(self, array: Array, here: Here) -> Array:
+        """The edited copy of the stage's array."""
+        raise NotImplementedError
+
+    def to_dict(self) -> dict[str, Any]:
+        """The edit as plain JSON values: its kind and its fields."""
+        return {"kind": self.kind, **asdict(self)}
+
+    def _mix(self, before: Array, after: Array) -> Array:
+        return after if self.strength == 1 else before + self.strength * (after - before)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InKVHead(Edit):
+    """An edit of one K/V head: every query head that reads it feels it."""
+
+    kv_head: str
+    """Written `layer.kv_head`."""
+
+    def _address(self, spec: ModelSpec) -> tuple[int, int]:
+        address = Head.parse(self.kv_head)
+        if address.layer >= spec.n_layer or address.head >= spec.n_kv_head:
+            raise HeadError(
+                f"there is no K/V head {address}: {spec.name} has layers 0 to {spec.n_layer - 1} "
+                f"with K/V heads 0 to {spec.n_kv_head - 1}"
+            )
+        return address.layer, address.head
+
+    def layers(self, spec: ModelSpec) -> range:
+        layer = self._address(spec)[0]
+        return range(layer, layer + 1)
+
+    def heads(self, spec: ModelSpec, layer: int) -> range:
+        first = self._address(spec)[1] * spec.group
+        return range(first, first + spec.group)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InScope(Edit):
+    """An edit within query heads: `where` is a head (`13.8`), a layer (`13`) or `all`."""
+
+    where: str = "all"
+
+    def layers(self, spec: ModelSpec) -> range:
+        if self.where == "all":
+            return range(spec.n_layer)
+        layer = int(self.where) if self._is_layer() else spec.head(self.where).layer
+        if layer >= spec.n_layer:
+            raise HeadError(f"there is no layer {layer}; {spec.name} has layers 0 to {spec.n_layer - 1}")
+        return range(layer, layer + 1)
+
+    def heads(self, spec: ModelSpec, layer: int) -> range:
+        if self.where == "all" or self._is_layer():
+            return range(spec.n_head)
+        head = spec.head(self.where).head
+        return range(head, head + 1)
+
+    def _is_layer(self) -> bool:
+        return self.where.isascii() and self.where.isdigit() and len(self.where) < 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class InHead(Edit):
+    """An edit within exactly one query head."""
+
+    head: str
+    """Written `layer.head`."""
+
+    def layers(self, spec: ModelSpec) -> range:
+        layer = spec.head(self.head).layer
+        return range(layer, layer + 1)
+
+    def heads(self, spec: ModelSpec, layer: int) -> range:
+        head = spec.head(self.head).head
+        return range(head, head + 1)
+
+
+def _check_shift(kind: str, shift: Sequence[float], d_head: int) -> None:
+    if len(shift) != d_head or not all(math.isfinite(x) for x in shift):
+        raise EditError(f"{kind}: the shift must be {d_head} finite numbers; got {len(shift)}")
+
+
+def _check_visible(kind: str, spec: ModelSpec, layer: int, query: int, key: int) -> None:
+    if spec.causal and key > query:
+        raise EditError(f"{kind}: token #{key} comes after #{query}, and a causal model cannot see it from there")
+    window = spec.window_of(layer)
+    if window is not None and abs(query - key) >= window:
+        raise EditError(f"{kind}: token #{key} is outside the window of {window} keys that #{query} sees")
+
+
+# ---- k and v: one K/V head, and all who read it
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShiftKey(InKVHead):
+    """Move one key: k += shift. A drag, stored as a shift so that it survives a change of the text."""
+
+    kind = "shift-key"
+    stages = ("k",)
+    token: int
+    shift: tuple[float, ...]
+
+    def tokens(self) -> tuple[int, ...]:
+        return (self.token,)
+
+    def check(self, spec: ModelSpec, n_token: int) -> None:
+        super().check(spec, n_token)
+        _check_shift(self.kind, self.shift, spec.d_head)
+
+    def apply(self, array: Array, here: Here) -> Array:
+        return _shifted(array, self._address(here.spec)[1], self.token, self.shift, self.strength, here)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwapValue(InKVHead):
+    """Let one token hand over another token's value: v[token] := v[source]."""
+
+    kind = "swap-value"
+    stages = ("v",)
+    token: int
+    source: int
+
+    def tokens(self) -> tuple[int, ...]:
+        return (self.token, self.source)
+
+    def apply(self, array: Array, here: Here) -> Array:
+        head = self._address(here.spec)[1]
+        if self.token not in here.rows or self.source not in here.rows:
+            return array
+        edited = array.copy()
+        target, source = here.rows.index(self.token), here.rows.index(self.source)
+        edited[head, target] = self._mix(array[head, target], array[head, source])
+        return edited
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShareKV(Edit):
+    """Give the K/V heads of some layers their mean (per group), as a model with fewer K/V heads would have."""
+
+    kind = "share-kv"
+    stages = ("k", "v")
+    first_layer: int
+    last_layer: int
+    """The last layer that shares, included."""
+    n_kv_head: int = 1
+    """How many different K/V heads are left in each of these layers."""
+
+    def layers(self, spec: ModelSpec) -> range:
+        return range(self.first_layer, self.last_layer + 1)
+
+    def heads(self, spec: ModelSpec, layer: int) -> range:
+        return range(spec.n_head)
+
+    def check(self, spec: ModelSpec, n_token: int) -> None:
+        if not 0 <= self.first_layer <= self.last_layer < spec.n_layer:
+            raise EditError(
+                f"{self.kind}: layers {self.first_layer} to {self.last_layer} are not within 0 to {spec.n_layer - 1}"
+            )
+        if not 0 < self.n_kv_head <= spec.n_kv_head or spec.n_kv_head % self.n_kv_head:
+            raise EditError(f"{self.kind}: {spec.n_kv_head} K/V heads cannot be shared as {self.n_kv_head}")
+        super().check(spec, n_token)
+
+    def apply(self, array: Array, here: Here) -> Array:
+        return self._mix(array, share_kv(array, self.n_kv_head))
+
+
+# ---- q: one query of one head
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShiftQuery(InHead):
+    """Move one query: q += shift. A drag, stored as a shift so that it survives a change of the text."""
+
+    kind = "shift-query"
+    stages = ("q",)
+    query: int
+    shift: tuple[float, ...]
+
+    def tokens(self) -> tuple[int, ...]:
+        return (self.query,)
+
+    def check(self, spec: ModelSpec, n_token: int) -> None:
+        super().check(spec, n_token)
+        _check_shift(self.kind, self.shift, spec.d_head)
+
+    def apply(self, array: Array, here: Here) -> Array:
+        return _shifted(array, here.spec.head(self.head).head, self.query, self.shift, self.strength, here)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AimQuery(InHead):
+    """Turn one query by as little as possible until a chosen key wins by `margin` in score over all it can see."""
+
+    kind = "aim-query"
+    stages = ("q",)
+    query: int
+    key: int
+    margin: float = 3.0
+
+    def tokens(self) -> tuple[int, ...]:
+        return (self.query, self.key)
+
+    @property
+    def first_row(self) -> int:
+        return self.query
+
+    def check(self, spec: ModelSpec, n_token: int) -> None:
+        super().check(spec, n_token)
+        if not math.isfinite(self.margin):
+            raise EditError(f"{self.kind}: the margin is {self.margin!r}; expected a number")
+        _check_visible(self.kind, spec, self.layers(spec)[0], self.query, self.key)
+
+    def apply(self, array: Array, here: Here) -> Array:
+        if self.query not in here.rows:
+            return array
+        spec, head = here.spec, here.spec.head(self.head)
+        keys = here.k[spec.kv_head(head)]
+        first, last = visible(spec, head.layer, self.query, len(keys))
+        q = array[head.head, here.rows.index(self.query)]
+        shift = least_shift(q, keys[first:last], self.key - first, spec.d_head**-0.5, self.margin)
+        return _shifted(array, head.head, self.query, shift, self.strength, here)
+
+
+# ---- one head's own q and k: its scores change, the shared K/V stay
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tie(InScope):
+    """Let a head's keys be its own queries: k_j := q_j, as rotated. Unmasked, its scores are then symmetric."""
+
+    kind = "tie"
+    stages = ("pair",)
+
+    def pair(self, q: Array, k: Array, here: Here) -> tuple[Array, Array]:
+        return q, self._mix(k, q)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopRotation(InScope):
+    """Undo the rotation of a head's queries and keys: what it looks for without knowing where."""
+
+    kind = "stop-rotation"
+    stages = ("pair",)
+
+    def check(self, spec: ModelSpec, n_token: int) -> None:
+        super().check(spec, n_token)
+        if spec.rotation is None:
+            raise EditError(f"{self.kind}: {spec.name} does not rotate its queries and keys")
+
+    def pair(self, q: Array, k: Array, here: Here) -> tuple[Array, Array]:
+        assert here.spec.rotation is not None
+        cos, sin = turns(here.spec.rotation, 0, len(q))
+        factor = float(cos[0, 0])  # position 0 does not turn; scaled rotations stretch by this, and it stays
+        cos, sin, pairs = cos / factor, sin / factor, here.spec.rotation.pairs
+        still_q, still_k = rotate(q[None], cos, -sin, pairs)[0], rotate(k[None], cos, -sin, pairs)[0]
+        return self._mix(q, still_q), self._mix(k, still_k)
+
+
+# ---- scores
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mute(InScope):
+    """Hide one key from a head, a layer or all heads; from one query if `query` is given, else from every query.
+
+    The others' weights renormalise; a query left without any key has weights 0 and z 0.
+    """
+
+    kind = "mute"
+    stages = ("scores",)
+    key: int
+    query: int | None = None
+
+    def tokens(self) -> tuple[int, ...]:
+        return (self.key,) if self.query is None else (self.key, self.query)
+
+    @property
+    def first_row(self) -> int:
+        return self.key if self.query is None else self.query
+
+    def check(self, spec: ModelSpec, n_token: int) -> None:
+        super().check(spec, n_token)
+        if self.query is not None:
+            for layer in self.layers(spec):
+                _check_visible(self.kind, spec, layer, self.query, self.key)
+
+    def apply(self, array: Array, here: Here) -> Array:
+        if self.key >= array.shape[-1]:
+            return array
+        edited = array.copy()
+        rows = slice(None) if self.query is None else _row(self.query, here.rows)
+        edited[:, rows, self.key] += math.log1p(-self.strength) if self.strength < 1 else -math.inf
+        return edited
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strengthen(InScope):
+    """Add `amount` to the score of one query-key pair (a negative amount weakens it)."""
+
+    kind = "strengthen"
+    stages = ("scores",)
+    query: int
+    key: int
+    amount: float
+
+    def tokens(self) -> tuple[int, ...]:
+        return (self.key, self.query)
+
+    @property
+    def first_row(self) -> int:
+        return self.query
+
+    def check(self, spec: ModelSpec, n_token: int) -> None:
+        super().check(spec, n_token)
+        if not math.isfinite(self.amount):
+            raise EditError(f"{self.kind}: the amount is {self.amount!r}; expected a finite number")
+        for layer in self.layers(spec):
+            _check_visible(self.kind, spec, layer, self.query, self.key)
+
+    def apply(self, array: Array, here: Here) -> Array:
+        edited = array.copy()
+        if self.query in here.rows:
+            edited[:, here.rows.index(self.query), self.key] += self.strength * self.amount
+        return edited
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaleScores(InScope):
+    """Multiply all scores by `factor` (an inverse temperature): 0 makes the weights uniform, a large one a choice."""
+
+    kind = "scale-scores"
+    stages = ("scores",)
+    factor: float
+
+    def check(self, spec: ModelSpec, n_token: int) -> None:
+        super().check(spec, n_token)
+        if not 0 <= self.factor <= 1e6:
+            raise EditError(f"{self.kind}: the factor is {self.factor!r}; expected a number from 0 to 1,000,000")
+
+    def apply(self, array: Array, here: Here) -> Array:
+        seen = np.isfinite(array)
+        return np.where(seen, self._mix(1.0, self.factor) * np.where(seen, array, 0), array).astype(array.dtype)
+
+
+# ---- z
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablate(InScope):
+    """Replace a head's blend before W_o: by zero, by its mean over the reference text, or by a given vector."""
+
+    kind = "ablate"
+    stages = ("z",)
+    to: Literal["zero", "mean"] | tuple[float, ...] = "zero"
+
+    def check(self, spec: ModelSpec, n_token: int) -> None:
+        super().check(spec, n_token)
+        if isinstance(self.to, str):
+            if self.to not in ("zero", "mean"):
+                raise EditError(f"{self.kind}: {one_of('the target', self.to, ('zero', 'mean', 'a vector'))}")
+        else:
+            _check_shift(self.kind, self.to, spec.d_head)
+
+    def apply(self, array: Array, here: Here) -> Array:
+        edited = array.copy()
+        heads = self.heads(here.spec, here.layer)
+        span = slice(heads.start, heads.stop)
+        target: Array = np.float32(0)
+        if self.to == "mean":
+            assert here.mean_z is not None
+            target = here.mean_z(here.layer)[span, None, :]
+        elif self.to != "zero":
+            target = np.asarray(self.to, array.dtype)
+        edited[span] = self._mix(array[span], np.broadcast_to(target, array[span].shape))
+        return edited
+
+
+KINDS: dict[str, type[Edit]] = {
+    edit.kind: edit
+    for edit in (
+        ShiftKey,
+        SwapValue,
+        ShareKV,
+        ShiftQuery,
+        AimQuery,
+        Tie,
+        StopRotation,
+        Mute,
+        Strengthen,
+        ScaleScores,
+        Ablate,
+    )
+}
+"""Every edit by the name it has in JSON."""
+
+
+def edit_from_dict(values: Any) -> Edit:
+    """The edit that `to_dict` wrote. Raises EditError for anything else, naming what was wrong."""
+    if not isinstance(values, Mapping):
+        raise EditError(f"an edit must be an object with a kind; got {str(values)[:40]!r}")
+    kind = values.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise EditError(one_of("the edit", kind, KINDS))
+    wanted = {field.name: field for field in fields(KINDS[kind])}
+    given = {name: value for name, value in values.items() if name != "kind"}
+    for name, value in given.items():
+        if name not in wanted:
+            raise EditError(f"{kind}: {one_of('the field', name, wanted)}")
+        given[name] = _typed(kind, name, value)
+    try:
+        return KINDS[kind](**given)
+    except TypeError:
+        missing = [n for n, f in wanted.items() if n not in given and f.default is MISSING]
+        raise EditError(f"{kind}: the field {', '.join(missing)} is missing") from None
+
+
+_COUNTS = ("token", "source", "query", "key", "first_layer", "last_layer", "n_kv_head")
+_NUMBERS = ("strength", "amount", "factor", "margin")
+
+
+def _typed(kind: str, name: str, value: Any) -> Any:
+    """A field's value from JSON, checked: positions whole, strengths numbers, shifts lists of numbers."""
+
+    def number(x: Any) -> bool:
+        return isinstance(x, int | float) and not isinstance(x, bool)
+
+    if name in _COUNTS and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if name == "query" and value is None and kind == Mute.kind:
+        return None
+    if name in _NUMBERS and number(value):
+        return float(value)
+    if name in ("shift", "to") and isinstance(value, list | tuple) and all(map(number, value)):
+        return tuple(map(float, value))
+    if name in ("head", "kv_head", "where", "to") and isinstance(value, str):
+        return value
+    raise EditError(f"{kind}: the field {name} is {str(value)[:40]!r}, which is not of its type")
+
+
+def visible(spec: ModelSpec, layer: int, query: int, n_token: int) -> tuple[int, int]:
+    """The first key this query can see and the one after the last."""
+    window = spec.window_of(layer)
+    first = 0 if window is None else max(0, query - window + 1)
+    last = query + 1 if spec.causal else n_token if window is None else min(n_token, query + window)
+    return first, last
+
+
+def edit_scores(
+    edits: Iterable[Edit],
+    here: Here,
+    heads: range,
+    scores: Float[Array, "heads rows key"],
+    recompute: Callable[[Array, Array], Array],
+    q: Float[Array, "head query d_head"],
+    note: Callable[[Edit, Array, Array], None] = lambda edit, before, after: None,
+) -> Float[Array, "heads rows key"]:
+    """The scores of these heads after the edits of a head's own q and k, then those of the scores.
+
+    `q` holds every query up to the last row; `recompute(q, k)` scores one head's rows anew, masked. `note` is told
+    of every edit with the array before and after it.
+    """
+    acting = [edit for edit in edits if here.layer in edit.layers(here.spec)]
+    for head in heads:
+        own_q, own_k = q[head], here.k[here.spec.kv_head(Head(here.layer, head))]
+        pair = own_q, own_k
+        for edit in acting:
+            if isinstance(edit, Tie | StopRotation) and head in edit.heads(here.spec, here.layer):
+                before = pair
+                pair = edit.pair(*pair, here)
+                note(edit, np.stack(before), np.stack(pair))
+        if pair[0] is not own_q or pair[1] is not own_k:
+            scores = scores.copy()
+            scores[head - heads.start] = recompute(*pair)
+    for edit in acting:
+        reached = edit.heads(here.spec, here.layer)
+        both = range(max(heads.start, reached.start), min(heads.stop, reached.stop))
+        if "scores" in edit.stages and len(both):
+            span = slice(both.start - heads.start, both.stop - heads.start)
+            scores, unedited = scores.copy(), scores
+            scores[span] = edit.apply(scores[span], here)
+            note(edit, unedited, scores)
+    return scores
+
+
+def _row(token: int, rows: range) -> slice:
+    at = token - rows.start
+    return slice(at, at + 1) if token in rows else slice(0, 0)
+
+
+def _shifted(array: Array, head: int, token: int, shift: Any, strength: float, here: Here) -> Array:
+    if token not in here.rows:
+        return array
+    edited = array.copy()
+    edited[head, here.rows.index(token)] += np.asarray(shift, array.dtype) * array.dtype.type(strength)
+    return edited

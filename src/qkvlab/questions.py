@@ -1,0 +1,306 @@
+"""Trace → small answers: what a token is looking for, what finds it, what it hands over, and what comes next."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ._shapes import Array, Float
+from .errors import TokenError
+from .mechanism import softmax
+from .spec import Head
+from .trace import Address, Trace
+
+STANDS_OUT = 5.0
+"""A word stands out when its logit lies this many standard deviations from the vocabulary's mean. (Random values
+of SmolLM2 reach 4.2 to 5.8; see docs/decisions.md.)"""
+SAMPLE = 64
+"""How many values of a head are looked at, at most, to tell which words are extreme for most of them."""
+
+
+@dataclass(frozen=True)
+class TokenRef:
+    """A token by position and print."""
+
+    index: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Link:
+    """One query-key pair at one head, seen from either side: the other token, raw score and weight."""
+
+    index: int
+    text: str
+    score: float
+    weight: float
+
+
+@dataclass(frozen=True)
+class FoundHead:
+    """One head's answer to "how strongly does this query look at this key?"."""
+
+    head: str
+    layer: int
+    kv_head: int
+    score: float
+    weight: float
+
+
+@dataclass(frozen=True)
+class Landing:
+    """A head and the token on which a query lands hardest there."""
+
+    head: str
+    kv_head: int
+    key: TokenRef
+    score: float
+    weight: float
+
+
+@dataclass(frozen=True)
+class Word:
+    """A vocabulary entry and how far its logit lies from the mean, in standard deviations over the vocabulary."""
+
+    id: int
+    text: str
+    sigma: float
+    always: bool = False
+    """Extreme for most values of this head in this text, so no news about this token."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a vector, through W_o and the output head, says directly."""
+
+    promotes: tuple[Word, ...]
+    suppresses: tuple[Word, ...]
+    stands_out: bool
+    """Whether any word that is not `always` reaches the threshold."""
+    threshold: float = STANDS_OUT
+
+
+@dataclass(frozen=True)
+class Write:
+    """The size of what a head writes into the residual at one position."""
+
+    length: float
+    residual: float
+    """The length of the residual that enters the layer there."""
+    share: float
+    """length / residual."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The three questions, for one token at one head."""
+
+    model: str
+    tokens: tuple[str, ...]
+    token: TokenRef
+    head: str
+    kv_head: int
+    shares_kv_with: tuple[str, ...]
+    looking_for: tuple[Link, ...]
+    """All keys this query can see, by weight."""
+    found_by: tuple[Link, ...]
+    """The later queries (an encoder's: all others) that can see this token, by their weight on it."""
+    hands_over: Words | None
+    """None where the model has no output head."""
+    value_length: float
+    """The length of this token's value through W_o: what a query that looks only here would be given."""
+    write: Write
+    """What the head writes at this token."""
+    edited: bool
+    sentence: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as plain JSON values."""
+        return asdict(self)
+
+
+def token_index(tokens: Sequence[str], name: str | int) -> int:
+    """Which position does a name mean? `#4` or 4, the exact print, or the print without its spaces if unique.
+
+    Raises TokenError that lists the tokens with their numbers.
+    """
+    if isinstance(name, int):
+        name = f"#{name}"
+    listed = ", ".join(f"#{i} {token!r}" for i, token in enumerate(tokens[:200]))
+    listed += f", ... ({len(tokens)} in all)" if len(tokens) > 200 else ""
+    if name.startswith("#") and name[1:].isascii() and name[1:].isdigit():
+        index = int(name[1:]) if len(name) < 12 else len(tokens)
+        if index < len(tokens):
+            return index
+        raise TokenError(f"there is no token {name[:12]}; the tokens are: {listed}")
+    exact = [i for i, token in enumerate(tokens) if token == name]
+    loose = [i for i, token in enumerate(tokens) if token.strip() == name.strip() and name.strip()]
+    for matches in (exact, loose):
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            could_be = " or ".join(f"#{i}" for i in matches)
+            raise TokenError(f"the token {name!r} could be {could_be}; say which: {listed}")
+    raise TokenError(f"the token {name[:60]!r} is not in the text; the tokens are: {listed}")
+
+
+def find(trace: Trace, query: str | int, key: str | int) -> list[FoundHead]:
+    """In which heads does this query look at this key? Every head, by the weight of the pair, strongest first.
+
+    Raises TokenError for a token that is not there, or a key that no query at that position can see.
+    """
+    at, of = token_index(trace.tokens, query), token_index(trace.tokens, key)
+    if trace.spec.causal and of > at:
+        raise TokenError(
+            f"token #{of} {trace.tokens[of]!r} comes after #{at} {trace.tokens[at]!r}, and a causal model "
+            "cannot see it from there"
+        )
+    found = []
+    for layer in range(trace.spec.n_layer):
+        scores = trace.layer_scores(layer, range(at, at + 1))[:, 0]
+        weights = softmax(scores)
+        for head in range(trace.spec.n_head):
+            address = Head(layer, head)
+            score, weight = float(scores[head, of]), float(weights[head, of])
+            found.append(FoundHead(str(address), layer, trace.spec.kv_head(address), score, weight))
+    return sorted(found, key=lambda row: (-row.weight, Head.parse(row.head)))
+
+
+def landings(trace: Trace, token: str | int) -> list[Landing]:
+    """On which one other token does this query land hardest, at every head? Strongest first.
+
+    The token itself, the first position (the sink) and special tokens are left out; empty if nothing is left.
+    """
+    at = token_index(trace.tokens, token)
+    others = np.array([i not in (at, 0) and not special for i, special in enumerate(trace.special)])
+    rows = []
+    for layer in range(trace.spec.n_layer):
+        first, last = trace.visible(layer, at)
+        keys = np.flatnonzero(others[first:last]) + first
+        if len(keys) == 0:
+            continue
+        scores = trace.layer_scores(layer, range(at, at + 1))[:, 0]
+        weights = softmax(scores)
+        for head, best in enumerate(keys[weights[:, keys].argmax(axis=-1)]):
+            address, key = Head(layer, head), TokenRef(int(best), trace.tokens[best])
+            score, weight = float(scores[head, best]), float(weights[head, best])
+            rows.append(Landing(str(address), trace.spec.kv_head(address), key, score, weight))
+    return sorted(rows, key=lambda row: -row.weight)
+
+
+def ask(trace: Trace, token: str | int, head: Address) -> Answer:
+    """The three questions for one token at one head: what it looks for, what finds it, what it hands over."""
+    spec, at = trace.spec, trace.spec.head(head)
+    index = token_index(trace.tokens, token)
+    scores = trace.score_rows(at, range(index, index + 1))[0]
+    weights = softmax(scores)
+    first, last = trace.visible(at.layer, index)
+    looking = _ranked(trace, range(first, last), scores, weights)
+    found = _found_by(trace, index, at)
+    w_o = trace.model.w_o(at)
+    value = trace.values(at)[index] @ w_o
+    words = _value_words(trace, at, index) if spec.has_output else None
+    residual = float(np.linalg.norm(trace.x(at.layer)[index]))
+    length = float(np.linalg.norm(trace.z(at.layer)[at.head, index] @ w_o))
+    token_ref = TokenRef(index, trace.tokens[index])
+    return Answer(
+        model=trace.model.badge,
+        tokens=trace.tokens,
+        token=token_ref,
+        head=str(at),
+        kv_head=spec.kv_head(at),
+        shares_kv_with=tuple(str(h) for h in spec.readers(at.layer, spec.kv_head(at)) if h != at),
+        looking_for=looking,
+        found_by=found,
+        hands_over=words,
+        value_length=float(np.linalg.norm(value)),
+        write=Write(length, residual, length / residual if residual else 0.0),
+        edited=bool(trace.edits),
+        sentence=_sentence(token_ref, str(at), looking, found, words, bool(trace.edits)),
+    )
+
+
+def predict(trace: Trace, position: int = -1, top: int = 5) -> list[tuple[str, float, float]]:
+    """What comes after a position, by the model: (word, probability, logit), most probable first.
+
+    Raises UnsupportedError for a model without an output head.
+    """
+    row = range(len(trace))[position]
+    logits = trace.logits_at(slice(row, row + 1))[0].astype(np.float64)
+    shares = softmax(logits)
+    best = np.argsort(-logits, kind="stable")[:top]
+    return [(trace.model.word(int(i)), float(shares[i]), float(logits[i])) for i in best]
+
+
+def words(trace: Trace, vectors: Float[Array, "rows d_model"], top: int = 5) -> list[Words]:
+    """What each of these vectors, written into the residual, promotes and suppresses most at the output head."""
+    logits = trace.model.words(vectors)
+    sigmas = (logits - logits.mean(-1, keepdims=True)) / np.maximum(logits.std(-1, keepdims=True), 1e-30)
+    return [_extremes(trace, row, top, frozenset()) for row in sigmas]
+
+
+def _ranked(trace: Trace, tokens: range | list[int], scores: Array, weights: Array) -> tuple[Link, ...]:
+    links = [Link(i, trace.tokens[i], float(scores[i]), float(weights[i])) for i in tokens]
+    return tuple(sorted(links, key=lambda link: -link.weight))
+
+
+def _found_by(trace: Trace, key: int, head: Head) -> tuple[Link, ...]:
+    later = range(key + 1 if trace.spec.causal else 0, len(trace))
+    seeing = [q for q in later if q != key and _sees(trace, head.layer, q, key)]
+    scores = trace.score_rows(head, later) if seeing else np.empty((0, len(trace)), np.float32)
+    column = {q: (scores[q - later.start, key], softmax(scores[q - later.start])[key]) for q in seeing}
+    links = [Link(q, trace.tokens[q], float(score), float(weight)) for q, (score, weight) in column.items()]
+    return tuple(sorted(links, key=lambda link: -link.weight))
+
+
+def _sees(trace: Trace, layer: int, query: int, key: int) -> bool:
+    first, last = trace.visible(layer, query)
+    return first <= key < last
+
+
+def _value_words(trace: Trace, head: Head, index: int, top: int = 5) -> Words:
+    """The words of one token's value, with those that are extreme for most of the head's values marked."""
+    values, w_o = trace.values(head), trace.model.w_o(head)
+    sample = np.unique(np.linspace(0, len(trace) - 1, min(len(trace), SAMPLE)).round().astype(int))
+    logits = trace.model.words(values[np.append(sample, index)] @ w_o)
+    logits -= logits.mean(-1, keepdims=True)
+    logits /= np.maximum(logits.std(-1, keepdims=True), 1e-30)
+    extreme = (np.abs(logits[:-1]) >= STANDS_OUT).sum(0)
+    always = {int(i) for i in np.flatnonzero(extreme > len(sample) / 2)} if len(sample) > 2 else set()
+    return _extremes(trace, logits[-1], top, frozenset(always))
+
+
+def _extremes(trace: Trace, sigmas: Array, top: int, always: frozenset[int]) -> Words:
+    def listed(order: Array) -> tuple[Word, ...]:
+        return tuple(Word(int(i), trace.model.word(int(i)), float(sigmas[i]), int(i) in always) for i in order)
+
+    n = min(top + len(always), len(sigmas))
+    low = np.argpartition(sigmas, n - 1)[:n]
+    high = np.argpartition(-sigmas, n - 1)[:n]
+    low, high = low[np.argsort(sigmas[low])], high[np.argsort(-sigmas[high])]
+    promotes, suppresses = listed(high), listed(low)
+    news = [word for word in (*promotes, *suppresses) if not word.always and abs(word.sigma) >= STANDS_OUT]
+    return Words(promotes, suppresses, bool(news))
+
+
+def _sentence(
+    token: TokenRef,
+    head: str,
+    looking: Sequence[Link],
+    found: Sequence[Link],
+    words: Words | None,
+    edited: bool,
+) -> str:
+    """The numbers of an answer, in one plain sentence."""
+    if looking and looking[0].weight > 0:
+        parts = [f'At head {head}, "{token.text}" looks at "{looking[0].text}" with weight {looking[0].weight:.2f}']
+    else:
+        parts = [f'At head {head}, "{token.text}" has no key left to look at']
+    if found:
+        parts.append(f'it is found most by "{found[0].text}", with {found[0].weight:.2f}')
+    if words is not None:
+        out = [w.text for w in words.promotes if not w.always and w.sigma >= words.threshold][:3]
+        promoted = ", ".join(f'"{word}"' for word in out)
+        parts.append(f"its value promotes {promoted}" if out else "nothing stands out in what its value promotes")
+    return "; ".join(parts) + (" (edited)." if edited else ".")
