@@ -1,12 +1,34 @@
-"""Run benchmarks by name, or all of them."""
+"""Run benchmarks by name, or all of them, and put the last figures of each into docs/speed-table.md."""
 
+import json
 import os
 import sys
+from pathlib import Path
 
 from . import cold, long, warm
+from .common import RESULTS
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 BENCHMARKS = {"cold": cold.main, "warm": warm.main, "long": long.main}
 
-for name in sys.argv[1:] or BENCHMARKS:
-    BENCHMARKS[name]()
+
+def write_table() -> None:
+    """One Markdown table of all results there are."""
+    lines = ["| work | ours | peer | ratio | to reach |", "|---|---|---|---|---|"]
+    for name in BENCHMARKS:
+        path = RESULTS / f"{name}.json"
+        for row in json.loads(path.read_text())["rows"] if path.is_file() else []:
+            unit = "s" if "ours (s)" in row else "ms"
+            ours, peer = row[f"ours ({unit})"], row[f"peer ({unit})"]
+            memory = f", {row['ours (GiB)']:.2f} GiB" if "ours (GiB)" in row else ""
+            reach = f"{row['reach (GiB)']:.0f} GiB" if memory else f"{row['reach']:g}"
+            lines.append(
+                f"| {row['work']} | {ours:.3g} {unit}{memory} | {row['peer']}: {peer:.3g} {unit} "
+                f"| {row['ratio']:.2f} | {reach} |"
+            )
+    (Path(__file__).parent.parent / "docs" / "speed-table.md").write_text("\n".join(lines) + "\n")
+
+
+for chosen in sys.argv[1:] or BENCHMARKS:
+    BENCHMARKS[chosen]()
+write_table()

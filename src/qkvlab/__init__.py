@@ -24,7 +24,19 @@ if TYPE_CHECKING:
     from .spec import Head, ModelSpec
     from .trace import Trace
 
-__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - names of modules loaded on first use
+__all__ = [
+    "Head",
+    "Model",
+    "ModelSpec",
+    "QkvLabError",
+    "Trace",
+    "__version__",
+    "ask",
+    "find",
+    "open_model",
+    "predict",
+    "token_index",
+]
 
 
 def __getattr__(name: str) -> Any:

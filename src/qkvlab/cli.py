@@ -95,7 +95,7 @@ def ask(
         return
     from . import show
 
-    show.stdout_console().print(show.answer(answer, landings, top))
+    show.stdout_console().print(show.answer(answer, show.context(text, trace, index), landings, top))
 
 
 @cli.command()
@@ -122,7 +122,9 @@ def find(
         return
     from . import show
 
-    show.stdout_console().print(show.heads(rows, trace.tokens, at, of, model.badge))
+    show.stdout_console().print(
+        show.heads(rows, show.context(text, trace, at, of), trace.tokens[at], trace.tokens[of], model.badge)
+    )
 
 
 @cli.command()

@@ -14,12 +14,14 @@ wide matrix: each tile fits the processor's cache. See docs/decisions.md.)
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from array_api_compat import array_namespace
 from einops import rearrange
 
+from ._parallel import in_parallel, shares
 from ._shapes import Array, Float
 
 Tap = Callable[[str, Any, range], Any]
@@ -27,6 +29,8 @@ Tap = Callable[[str, Any, range], Any]
 
 FEW_QUERIES, SUM_TERMS = 32, 576
 """Up to so many queries, matrix products add at most so many terms in one go."""
+WORTH_THREADS = 12
+"""From so many queries on, a product is spread over the processors."""
 BLOCK_ELEMENTS = 524_288
 """Attention holds about so many scores at once: 2 MB, near to what a processor's cache holds."""
 
@@ -83,18 +87,29 @@ def share_kv(k: Float[Array, "kv_head key d_head"], n_shared: int) -> Float[Arra
 
 
 def columns(x: Float[Array, "query d_in"], W: Float[Array, "tile d_in width"]) -> Float[Array, "tile query width"]:
-    """x W, tile by tile. For a few queries, a sum of many terms is taken in parts.
+    """x W, tile by tile, spread over the processors where there is enough to do.
 
-    The matrix product for small sizes adds its terms one after the other, and rounding grows with their number;
-    the one for larger sizes already works in parts.
+    For a few queries, a sum of many terms is taken in parts: the matrix product for small sizes adds its terms one
+    after the other, and rounding grows with their number; the one for larger sizes already works in parts.
     """
-    n_query, d_in = x.shape
-    n_part = next((n for n in range(1, 33) if d_in % n == 0 and d_in // n <= SUM_TERMS), 1)
-    if n_query > FEW_QUERIES or n_part == 1:
+    if not isinstance(W, np.ndarray):
         return x @ W
-    terms = d_in // n_part
-    parts = x.reshape(n_query, n_part, terms).swapaxes(0, 1) @ W.reshape(W.shape[0], n_part, terms, W.shape[-1])
-    return parts.sum(1)
+    n_query, (n_tile, d_in, width) = x.shape[0], W.shape
+    n_part = 1
+    if n_query <= FEW_QUERIES and d_in > SUM_TERMS:
+        n_part = next((n for n in range(2, 65) if d_in % n == 0 and d_in // n <= SUM_TERMS), 1)
+    y = np.empty((n_tile, n_query, width), np.result_type(x, W))
+
+    def some(tiles: slice) -> None:
+        if n_part == 1:
+            np.matmul(x, W[tiles], out=y[tiles])
+        else:
+            terms = x.reshape(n_query, n_part, -1).swapaxes(0, 1)
+            np.sum(terms @ W[tiles].reshape(-1, n_part, d_in // n_part, width), axis=1, out=y[tiles])
+
+    shared = n_query >= WORTH_THREADS
+    in_parallel([partial(some, share) for share in (shares(n_tile) if shared else [slice(None)])])
+    return y
 
 
 def project(
@@ -350,7 +365,12 @@ def attend(
     rows_at_once = BLOCK_ELEMENTS * n_kv // (n_head * heads_at_once * n_key)
     step = max(16, min(rows_at_once, 128))
     kv_heads = [slice(first, first + heads_at_once) for first in range(0, n_kv, heads_at_once)]
-    for start in range(0, n_query, step):
-        for kv in kv_heads:
-            block(kv, start, min(start + step, n_query))
+    blocks = [
+        partial(block, kv, start, min(start + step, n_query)) for start in range(0, n_query, step) for kv in kv_heads
+    ]
+    if tap is None:
+        in_parallel(blocks)
+    else:
+        for each in blocks:
+            each()
     return z

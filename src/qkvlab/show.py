@@ -14,15 +14,26 @@ from .axes import HATS
 if TYPE_CHECKING:
     from .anatomy import Anatomy
     from .checkpoint.source import Known
-    from .questions import Answer, FoundHead, Landing, Link, Words
+    from .questions import Answer, FoundHead, Landing, Link, Word, Words
+    from .trace import Trace
 
 BAR = 24
+INDENT = (0, 0, 0, 2)
+AROUND = 60
+"""How many tokens of the text to print on each side of the one that looks."""
+WIDTHS = {"key": 14, "query": 14, "promotes": 20}
+"""Columns that keep a width, so that the tables of one answer stand below each other."""
 QUERY, KEY, VALUE = HATS["query"].terminal, HATS["key"].terminal, HATS["value"].terminal
 
 
+def escaped(token: str) -> str:
+    """A token with its control characters written out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in token)
+
+
 def quoted(token: str) -> str:
-    """A token with its spaces visible by quotes, and control characters escaped."""
-    return '"' + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in token) + '"'
+    """A token in quotes, which make its spaces visible."""
+    return f'"{escaped(token)}"'
 
 
 def bar(weight: float, style: str) -> Text:
@@ -32,9 +43,9 @@ def bar(weight: float, style: str) -> Text:
     return Text("█" * full + (" ▏▎▍▌▋▊▉"[part] if part else ""), style=style)
 
 
-def answer(found: "Answer", landings: "Sequence[Landing] | None", top: int) -> RenderableType:
-    """The three questions, one below the other, and the sentence of truth."""
-    parts: list[RenderableType] = [_title(found.tokens, found.token.index)]
+def answer(found: "Answer", text: Text, landings: "Sequence[Landing] | None", top: int) -> RenderableType:
+    """The three questions, one below the other, and the sentence of truth. `text` is the `context`."""
+    parts: list[RenderableType] = [text]
     if landings is not None:
         parts += [Text(), _landings(landings[:top], found.token.text, found.head)]
     shared = f", shared with {', '.join(found.shares_kv_with)}" if found.shares_kv_with else ""
@@ -48,14 +59,14 @@ def answer(found: "Answer", landings: "Sequence[Landing] | None", top: int) -> R
         Text.assemble((" K ", f"bold reverse {KEY}"), f"  Who finds {quoted(found.token.text)}?"),
         _links(found.found_by[:top], QUERY, "query", len(found.found_by))
         if found.found_by
-        else Padding("no later token can see it", (0, 0, 0, 5)),
+        else Padding("no later token can see it", INDENT),
         Text(),
         Text.assemble((" V ", f"bold reverse {VALUE}"), f"  What does {quoted(found.token.text)} hand over?"),
         _words(found.hands_over, top),
         Padding(
             f"Its value through W_o has length {found.value_length:.3g}. At {quoted(found.token.text)} itself the head "
             f"writes {found.write.length:.3g}, {found.write.share:.0%} of the residual's {found.write.residual:.4g}.",
-            (0, 0, 0, 5),
+            INDENT,
         ),
         Text(),
         Text(found.sentence, style="bold"),
@@ -64,15 +75,15 @@ def answer(found: "Answer", landings: "Sequence[Landing] | None", top: int) -> R
     return Group(*parts)
 
 
-def heads(rows: "Sequence[FoundHead]", tokens: Sequence[str], query: int, key: int, model: str) -> RenderableType:
-    """The heads in which a query looks at a key."""
+def heads(rows: "Sequence[FoundHead]", text: Text, query: str, key: str, model: str) -> RenderableType:
+    """The heads in which a query looks at a key. `text` is the `context`."""
     table = _table("head", "K/V head", "score", "weight", "")
     for row in rows:
         table.add_row(row.head, str(row.kv_head), f"{row.score:.2f}", f"{row.weight:.4f}", bar(row.weight, KEY))
     asked = Text.assemble(
-        "Where does ", (quoted(tokens[query]), f"bold {QUERY}"), " look at ", (quoted(tokens[key]), f"bold {KEY}"), "?"
+        "Where does ", (quoted(query), f"bold {QUERY}"), " look at ", (quoted(key), f"bold {KEY}"), "?"
     )
-    return Group(_title(tokens, query, key), Text(), asked, table, Text(model, style="dim"))
+    return Group(text, Text(), asked, table, Text(model, style="dim"))
 
 
 def anatomy(found: "Anatomy") -> RenderableType:
@@ -126,20 +137,31 @@ def byte_size(count: float) -> str:
     return f"{count:,.3g} TiB"
 
 
-def _title(tokens: Sequence[str], query: int, key: int | None = None) -> Text:
-    line = Text()
-    for i, token in enumerate(tokens[:200]):
-        style = f"bold {QUERY} underline" if i == query else f"bold {KEY} underline" if i == key else ""
-        shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in token)
-        line.append(shown, style=style)
-    return line.append(f" … ({len(tokens)} tokens)" if len(tokens) > 200 else "")
+def context(text: str, trace: "Trace", query: int, key: int | None = None) -> Text:
+    """The text around the token that looks, with it and the one that is looked at underlined."""
+    styles = {key: f"bold underline {KEY}", query: f"bold underline {QUERY}"}
+    first, last = max(0, query - AROUND), min(len(trace), query + AROUND + 1)
+    line = Text("… " if first else "")
+    at = trace.offsets[first][0]
+    for i in range(first, last):
+        start, stop = trace.offsets[i]
+        line.append(escaped(text[at:start]))
+        at = max(at, start)
+        shown = escaped(trace.tokens[i] if trace.special[i] else text[at:stop])
+        word = shown.lstrip(" ")
+        line.append(" " * (len(shown) - len(word)))
+        line.append(word, style="dim" if trace.special[i] else styles.get(i, ""))
+        at = max(at, stop)
+    return line.append(f" … ({len(trace)} tokens)" if last < len(trace) else "")
 
 
 def _table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=True, header_style="dim", padding=(0, 1))
     for column in columns:
-        right = column in ("score", "weight", "head", "#", "K/V head")
-        table.add_column(column, justify="right" if right else "left", no_wrap=column != "where")
+        right = column in ("score", "weight", "head", "#", "K/V head", "σ")
+        table.add_column(
+            column, justify="right" if right else "left", no_wrap=column != "where", min_width=WIDTHS.get(column)
+        )
     return table
 
 
@@ -155,7 +177,7 @@ def _links(links: "Sequence[Link]", style: str, side: str, total: int) -> Render
         )
     if total <= len(links):
         return table
-    rest = Padding(Text(f"and {total - len(links)} more", style="dim"), (0, 0, 0, 5))
+    rest = Padding(Text(f"and {total - len(links)} more", style="dim"), INDENT)
     return Group(table, rest)
 
 
@@ -171,21 +193,27 @@ def _landings(rows: "Sequence[Landing]", token: str, chosen: str) -> RenderableT
 
 def _words(words: "Words | None", top: int) -> RenderableType:
     if words is None:
-        return Padding("This model has no output head, so its values cannot be read as words.", (0, 0, 0, 5))
-    lines = []
-    for verb, listed in (("promotes", words.promotes[:top]), ("suppresses", words.suppresses[:top])):
-        line = Text(f"{verb:>10}  ")
-        for word in listed:
-            strong = abs(word.sigma) >= words.threshold
-            style = "dim strike" if word.always else f"bold {VALUE}" if strong else "dim"
-            line.append(quoted(word.text), style=style).append(f" {word.sigma:+.1f}σ  ", style="dim")
-        lines.append(line)
-    verdict = (
-        f"Bold stands out: {words.threshold:.0f}σ or more over the vocabulary."
-        if words.stands_out
-        else f"Nothing stands out: no word reaches {words.threshold:.0f}σ over the vocabulary."
-    )
-    return Padding(Group(*lines, Text(verdict, style="dim")), (0, 0, 0, 1))
+        return Padding("This model has no output head, so its values cannot be read as words.", INDENT)
+    table = _table("promotes", "σ", "suppresses", "σ")
+    for up, down in zip(words.promotes[:top], words.suppresses[:top], strict=True):
+        cells = [(_word(word, words.threshold), Text(f"{word.sigma:+.1f}", style="dim")) for word in (up, down)]
+        table.add_row(*cells[0], *cells[1])
+    if any(word.always for word in (*words.promotes[:top], *words.suppresses[:top])):
+        verdict = "Struck out: extreme for most values of this head here, so no news about this token. "
+    else:
+        verdict = ""
+    if words.stands_out:
+        verdict += f"Coloured: stands out, {words.threshold:.0f}σ or more over the vocabulary."
+    else:
+        verdict += f"Nothing stands out: no word reaches {words.threshold:.0f}σ over the vocabulary."
+    return Group(table, Padding(Text(verdict, style="dim"), INDENT))
+
+
+def _word(word: "Word", threshold: float) -> Text:
+    strong = abs(word.sigma) >= threshold
+    style = "dim strike" if word.always else f"bold {VALUE}" if strong else "dim"
+    shown = word.text if len(word.text) <= 24 else word.text[:23] + "…"
+    return Text(quoted(shown), style=style)
 
 
 def stdout_console() -> Console:
