@@ -22,7 +22,7 @@ def in_parallel(pieces: Sequence[Callable[[], Any]]) -> None:
         for piece in pieces:
             piece()
         return
-    with _one_blas_thread():
+    with one_blas_thread():
         waiting = [_pool().submit(piece) for piece in pieces[1:]]
         pieces[0]()
         for future in waiting:
@@ -30,9 +30,9 @@ def in_parallel(pieces: Sequence[Callable[[], Any]]) -> None:
 
 
 def shares(n: int) -> list[slice]:
-    """`n` items as one run of neighbours per worker."""
+    """`n` items as one run of neighbours per worker (some are empty where there are fewer items)."""
     ends = [n * worker // WORKERS for worker in range(WORKERS + 1)]
-    return [slice(a, b) for a, b in pairwise(ends) if a < b]
+    return [slice(a, b) for a, b in pairwise(ends)]
 
 
 @cache
@@ -53,7 +53,7 @@ _limit: Any = None
 
 
 @contextmanager
-def _one_blas_thread() -> Iterator[None]:
+def one_blas_thread() -> Iterator[None]:
     """The setting belongs to the process: the first to come changes it, the last to leave puts it back."""
     global _inside, _limit
     with _lock:

@@ -290,4 +290,4 @@ def _dicts(rows: Any) -> Any:
 
 
 def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False, default=str))

@@ -13,7 +13,7 @@ wide matrix: each tile fits the processor's cache. See docs/decisions.md.)
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -86,30 +86,64 @@ def share_kv(k: Float[Array, "kv_head key d_head"], n_shared: int) -> Float[Arra
 # ---- projections
 
 
-def columns(x: Float[Array, "query d_in"], W: Float[Array, "tile d_in width"]) -> Float[Array, "tile query width"]:
-    """x W, tile by tile, spread over the processors where there is enough to do.
+def products(x: Float[Array, "query d_in"], tiled: Sequence[Array], outs: Sequence[Array]) -> None:
+    """x W for several W, [tile, d_in, width] each, into `outs`, [tile, query, width] each; on all processors where
+    there is enough to do.
 
     For a few queries, a sum of many terms is taken in parts: the matrix product for small sizes adds its terms one
     after the other, and rounding grows with their number; the one for larger sizes already works in parts.
     """
-    if not isinstance(W, np.ndarray):
-        return x @ W
-    n_query, (n_tile, d_in, width) = x.shape[0], W.shape
+    n_query, d_in = x.shape
     n_part = 1
     if n_query <= FEW_QUERIES and d_in > SUM_TERMS:
         n_part = next((n for n in range(2, 65) if d_in % n == 0 and d_in // n <= SUM_TERMS), 1)
-    y = np.empty((n_tile, n_query, width), np.result_type(x, W))
+    terms = x.reshape(n_query, n_part, -1).swapaxes(0, 1)
 
-    def some(tiles: slice) -> None:
-        if n_part == 1:
-            np.matmul(x, W[tiles], out=y[tiles])
-        else:
-            terms = x.reshape(n_query, n_part, -1).swapaxes(0, 1)
-            np.sum(terms @ W[tiles].reshape(-1, n_part, d_in // n_part, width), axis=1, out=y[tiles])
+    def some(shared: Sequence[slice]) -> None:
+        for W, out, tiles in zip(tiled, outs, shared, strict=True):
+            if n_part == 1:
+                np.matmul(x, W[tiles], out=out[tiles])
+            else:
+                np.sum(terms @ W[tiles].reshape(-1, n_part, d_in // n_part, W.shape[2]), axis=1, out=out[tiles])
 
-    shared = n_query >= WORTH_THREADS
-    in_parallel([partial(some, share) for share in (shares(n_tile) if shared else [slice(None)])])
-    return y
+    if n_query < WORTH_THREADS:
+        some([slice(None)] * len(tiled))
+    else:
+        in_parallel([partial(some, shared) for shared in zip(*(shares(W.shape[0]) for W in tiled), strict=True)])
+
+
+def project_each(
+    x: Float[Array, "query d_in"], tiled: Sequence[Array], biases: Sequence[Array | None]
+) -> list[Float[Array, "_tile query _width"]]:
+    """x W + b for several W at once (W_q, W_k, W_v), one result per tile of columns, [tile, query, width].
+
+    With heads as tiles: the queries, keys and values of every head.
+    """
+    if isinstance(x, np.ndarray):
+        ys = [np.empty((W.shape[0], x.shape[0], W.shape[2]), np.result_type(x, W)) for W in tiled]
+        products(x, tiled, ys)
+    else:
+        ys = [x @ W for W in tiled]
+    for y, b in zip(ys, biases, strict=True):
+        if b is not None:
+            y += b[:, None, :]
+    return ys
+
+
+def linear_each(
+    x: Float[Array, "query d_in"], tiled: Sequence[Array], biases: Sequence[Array | None]
+) -> list[Float[Array, "query _d_out"]]:
+    """x W + b for several W at once, the tiles side by side: ordinary linear layers, [query, d_out]."""
+    if isinstance(x, np.ndarray):
+        ys = [np.empty((x.shape[0], W.shape[0] * W.shape[2]), np.result_type(x, W)) for W in tiled]
+        views = [y.reshape(y.shape[0], W.shape[0], -1).swapaxes(0, 1) for y, W in zip(ys, tiled, strict=True)]
+        products(x, tiled, views)
+    else:
+        ys = [(x @ W).swapaxes(0, 1).reshape(x.shape[0], -1) for W in tiled]
+    for y, b in zip(ys, biases, strict=True):
+        if b is not None:
+            y += b
+    return ys
 
 
 def project(
@@ -117,11 +151,8 @@ def project(
     W: Float[Array, "tile d_in width"],
     b: Float[Array, "tile width"] | None = None,
 ) -> Float[Array, "tile query width"]:
-    """x W + b, one result per tile of columns. With heads as tiles: the queries (keys, values) of every head."""
-    y = columns(x, W)
-    if b is not None:
-        y += b[:, None, :]
-    return y
+    """x W + b, one result per tile of columns: with heads as tiles, the queries (keys, values) of every head."""
+    return project_each(x, (W,), (b,))[0]
 
 
 def linear(
@@ -130,10 +161,7 @@ def linear(
     b: Float[Array, " d_out"] | None = None,
 ) -> Float[Array, "query d_out"]:
     """x W + b with the tiles side by side: an ordinary linear layer."""
-    y = columns(x, W).swapaxes(0, 1).reshape(x.shape[0], -1)
-    if b is not None:
-        y += b
-    return y
+    return linear_each(x, (W,), (b,))[0]
 
 
 def write(
@@ -152,7 +180,9 @@ def rms_norm(x: Float[Array, "*rows d"], gain: Float[Array, " d"], eps: float) -
     """x / rms(x) · gain (Zhang & Sennrich 2019)."""
     xp = namespace(x)
     rms = xp.sqrt(xp.mean(x * x, axis=-1, keepdims=True) + eps)
-    return x / rms * gain
+    y = x / rms
+    y *= gain
+    return y
 
 
 def layer_norm(
@@ -168,11 +198,22 @@ def layer_norm(
 def silu(x: Float[Array, "*rows d"]) -> Float[Array, "*rows d"]:
     """x · sigmoid(x), written with tanh, which neither overflows nor warns for large |x|."""
     xp = namespace(x)
-    gate = xp.tanh(x * 0.5)
+    gate = x * 0.5
+    xp.tanh(gate, out=gate)
     gate += 1
     gate *= x
     gate *= 0.5
     return gate
+
+
+def gated(gate: Float[Array, "query d_ff"], up: Float[Array, "query d_ff"]) -> Float[Array, "query d_ff"]:
+    """silu(gate) · up, in the place of `up`, rows spread over the processors (Shazeer 2020, SwiGLU)."""
+
+    def some(rows: slice) -> None:
+        up[rows] *= silu(gate[rows])
+
+    in_parallel([partial(some, rows) for rows in (shares(len(up)) if len(up) >= WORTH_THREADS else [slice(None)])])
+    return up
 
 
 def gelu_tanh(x: Float[Array, "*rows d"]) -> Float[Array, "*rows d"]:
@@ -304,21 +345,24 @@ def hide(
     return scores
 
 
-def exponentials(scores: Float[Array, "*rows key"]) -> tuple[Float[Array, "*rows key"], Float[Array, "*rows 1"]]:
-    """e^(score - the row's largest), and their sum: softmax before its division. A row of -inf gives zeros and 1."""
+def exponentials(scores: Float[Array, "*rows key"]) -> Float[Array, "*rows 1"]:
+    """Turn scores, in place, into e^(score - the row's largest); returns their sums: softmax before its division.
+
+    A row without any visible key (all -inf) becomes zeros, with a sum of 1.
+    """
     xp = namespace(scores)
     top = xp.max(scores, axis=-1, keepdims=True)
-    powers = scores - xp.where(xp.isinf(top), xp.zeros_like(top), top)
-    xp.exp(powers, out=powers)
-    total = xp.sum(powers, axis=-1, keepdims=True)
-    return powers, xp.where(total == 0, xp.ones_like(total), total)
+    scores -= xp.where(xp.isinf(top), xp.zeros_like(top), top)
+    xp.exp(scores, out=scores)
+    total = xp.sum(scores, axis=-1, keepdims=True)
+    return xp.where(total == 0, xp.ones_like(total), total)
 
 
 def softmax(scores: Float[Array, "*rows key"]) -> Float[Array, "*rows key"]:
     """Scores as shares: e^score / Σ e^score. A row without any visible key (all -inf) gets weights 0, never NaN."""
-    powers, total = exponentials(scores)
-    powers /= total
-    return powers
+    weights = namespace(scores).asarray(scores, copy=True)
+    weights /= exponentials(weights)
+    return weights
 
 
 def blend(
@@ -355,11 +399,12 @@ def attend(
         scores = score(group_queries(q[heads, start:stop], n_here), k[kv, :seen], scale)
         scores = hide(ungroup(scores, heads.stop - heads.start), rows, causal, window)
         if tap is None:
-            mixed, total = exponentials(scores)
+            total = exponentials(scores)
         else:
-            mixed, total = tap("weights", softmax(tap("scores", scores, rows)), rows), 1.0
-        mixed = ungroup(blend(group_queries(mixed, n_here), v[kv, :seen]), heads.stop - heads.start)
-        z[heads, start:stop] = mixed / total  # Σ e v / Σ e: the division is cheaper here than on the weights
+            scores, total = tap("weights", softmax(tap("scores", scores, rows)), rows), 1.0
+        mixed = ungroup(blend(group_queries(scores, n_here), v[kv, :seen]), heads.stop - heads.start)
+        mixed /= total  # Σ e v / Σ e: the division is cheaper here than on the weights
+        z[heads, start:stop] = mixed
 
     heads_at_once = n_kv if tap is not None or n_head * n_query * n_key <= BLOCK_ELEMENTS else 1
     rows_at_once = BLOCK_ELEMENTS * n_kv // (n_head * heads_at_once * n_key)

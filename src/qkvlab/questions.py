@@ -33,7 +33,8 @@ class Link:
 
     index: int
     text: str
-    score: float
+    score: float | None
+    """None where the key is hidden from the query: by a window, or by an edit."""
     weight: float
 
 
@@ -44,7 +45,8 @@ class FoundHead:
     head: str
     layer: int
     kv_head: int
-    score: float
+    score: float | None
+    """None where the key is hidden from the query: by a window, or by an edit."""
     weight: float
 
 
@@ -55,7 +57,7 @@ class Landing:
     head: str
     kv_head: int
     key: TokenRef
-    score: float
+    score: float | None
     weight: float
 
 
@@ -162,7 +164,7 @@ def find(trace: Trace, query: str | int, key: str | int) -> list[FoundHead]:
         weights = softmax(scores)
         for head in range(trace.spec.n_head):
             address = Head(layer, head)
-            score, weight = float(scores[head, of]), float(weights[head, of])
+            score, weight = _finite(scores[head, of]), float(weights[head, of])
             found.append(FoundHead(str(address), layer, trace.spec.kv_head(address), score, weight))
     return sorted(found, key=lambda row: (-row.weight, Head.parse(row.head)))
 
@@ -184,7 +186,7 @@ def landings(trace: Trace, token: str | int) -> list[Landing]:
         weights = softmax(scores)
         for head, best in enumerate(keys[weights[:, keys].argmax(axis=-1)]):
             address, key = Head(layer, head), TokenRef(int(best), trace.tokens[best])
-            score, weight = float(scores[head, best]), float(weights[head, best])
+            score, weight = _finite(scores[head, best]), float(weights[head, best])
             rows.append(Landing(str(address), trace.spec.kv_head(address), key, score, weight))
     return sorted(rows, key=lambda row: -row.weight)
 
@@ -241,7 +243,7 @@ def words(trace: Trace, vectors: Float[Array, "rows d_model"], top: int = 5) -> 
 
 
 def _ranked(trace: Trace, tokens: range | list[int], scores: Array, weights: Array) -> tuple[Link, ...]:
-    links = [Link(i, trace.tokens[i], float(scores[i]), float(weights[i])) for i in tokens]
+    links = [Link(i, trace.tokens[i], _finite(scores[i]), float(weights[i])) for i in tokens]
     return tuple(sorted(links, key=lambda link: -link.weight))
 
 
@@ -250,8 +252,12 @@ def _found_by(trace: Trace, key: int, head: Head) -> tuple[Link, ...]:
     seeing = [q for q in later if q != key and _sees(trace, head.layer, q, key)]
     scores = trace.score_rows(head, later) if seeing else np.empty((0, len(trace)), np.float32)
     column = {q: (scores[q - later.start, key], softmax(scores[q - later.start])[key]) for q in seeing}
-    links = [Link(q, trace.tokens[q], float(score), float(weight)) for q, (score, weight) in column.items()]
+    links = [Link(q, trace.tokens[q], _finite(score), float(weight)) for q, (score, weight) in column.items()]
     return tuple(sorted(links, key=lambda link: -link.weight))
+
+
+def _finite(score: Array) -> float | None:
+    return float(score) if np.isfinite(score) else None
 
 
 def _sees(trace: Trace, layer: int, query: int, key: int) -> bool:

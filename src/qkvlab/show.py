@@ -79,7 +79,7 @@ def heads(rows: "Sequence[FoundHead]", text: Text, query: str, key: str, model: 
     """The heads in which a query looks at a key. `text` is the `context`."""
     table = _table("head", "K/V head", "score", "weight", "")
     for row in rows:
-        table.add_row(row.head, str(row.kv_head), f"{row.score:.2f}", f"{row.weight:.4f}", bar(row.weight, KEY))
+        table.add_row(row.head, str(row.kv_head), _score(row.score), f"{row.weight:.4f}", bar(row.weight, KEY))
     asked = Text.assemble(
         "Where does ", (quoted(query), f"bold {QUERY}"), " look at ", (quoted(key), f"bold {KEY}"), "?"
     )
@@ -165,13 +165,17 @@ def _table(*columns: str) -> Table:
     return table
 
 
+def _score(score: float | None) -> str:
+    return "hidden" if score is None else f"{score:.2f}"
+
+
 def _links(links: "Sequence[Link]", style: str, side: str, total: int) -> RenderableType:
     table = _table("#", side, "score", "weight", "")
     for link in links:
         table.add_row(
             f"#{link.index}",
             Text(quoted(link.text)),
-            f"{link.score:.2f}",
+            _score(link.score),
             f"{link.weight:.4f}",
             bar(link.weight, style),
         )
@@ -185,7 +189,7 @@ def _landings(rows: "Sequence[Landing]", token: str, chosen: str) -> RenderableT
     table = _table("head", "key", "score", "weight", "")
     for row in rows:
         table.add_row(
-            row.head, Text(quoted(row.key.text)), f"{row.score:.2f}", f"{row.weight:.4f}", bar(row.weight, KEY)
+            row.head, Text(quoted(row.key.text)), _score(row.score), f"{row.weight:.4f}", bar(row.weight, KEY)
         )
     text = f"Where {quoted(token)} lands hardest on one other token (itself, the first and special tokens left out):"
     return Group(Text(text), table, Text(f"Answering for {chosen}.", style="dim"))

@@ -6,7 +6,7 @@ normalises the sum it leaves. Source: Devlin et al. 2018; held equal to transfor
 """
 
 from .._shapes import Array, Float
-from ..mechanism import Tap, layer_norm, linear, project, write
+from ..mechanism import Tap, layer_norm, linear, project_each, write
 from ..spec import ModelSpec
 from .common import attend_layer
 from .gpt2 import ACTIVATIONS
@@ -31,7 +31,7 @@ def attention(
     """What attention adds, before the norm that follows it."""
     at = f"layer.{layer}."
     h = tap(at + "normed", normed(spec, w, x), rows)
-    q, k, v = project(h, w.w_q, w.b_q), project(h, w.w_k, w.b_k), project(h, w.w_v, w.b_v)
+    q, k, v = project_each(h, (w.w_q, w.w_k, w.w_v), (w.b_q, w.b_k, w.b_v))
     q, k = tap(at + "q_raw", q, rows), tap(at + "k_raw", k, rows)
     k, v = tap(at + "k", k, rows), tap(at + "v", v, rows)
     q = tap(at + "q", q, rows)

@@ -4,7 +4,7 @@ Source: Radford et al. 2019; held equal, stage by stage, to transformers' `model
 """
 
 from .._shapes import Array, Float
-from ..mechanism import Tap, gelu, gelu_tanh, layer_norm, linear, project, silu, write
+from ..mechanism import Tap, gelu, gelu_tanh, layer_norm, linear, project_each, silu, write
 from ..spec import ModelSpec
 from .common import attend_layer
 from .weights import LayerWeights, Weights
@@ -28,7 +28,7 @@ def attention(
     """What attention adds for the queries at `rows` (the tap may hand back earlier keys and values too)."""
     at = f"layer.{layer}."
     h = tap(at + "normed", normed(spec, w, x), rows)
-    q, k, v = project(h, w.w_q, w.b_q), project(h, w.w_k, w.b_k), project(h, w.w_v, w.b_v)
+    q, k, v = project_each(h, (w.w_q, w.w_k, w.w_v), (w.b_q, w.b_k, w.b_v))
     q, k = tap(at + "q_raw", q, rows), tap(at + "k_raw", k, rows)
     k, v = tap(at + "k", k, rows), tap(at + "v", v, rows)
     q = tap(at + "q", q, rows)

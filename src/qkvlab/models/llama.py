@@ -5,7 +5,7 @@ by stage, to transformers' `modeling_llama`, `modeling_mistral`, `modeling_qwen2
 """
 
 from .._shapes import Array, Float
-from ..mechanism import Tap, linear, project, rms_norm, rotate, silu, write
+from ..mechanism import Tap, gated, linear, linear_each, project_each, rms_norm, rotate, write
 from ..spec import ModelSpec
 from .common import attend_layer, turns
 from .weights import LayerWeights, Weights
@@ -33,7 +33,7 @@ def attention(
     assert spec.rotation is not None
     cos, sin = turns(spec.rotation, rows.start, rows.stop)
     h = tap(at + "normed", normed(spec, w, x), rows)
-    q, k, v = project(h, w.w_q, w.b_q), project(h, w.w_k, w.b_k), project(h, w.w_v, w.b_v)
+    q, k, v = project_each(h, (w.w_q, w.w_k, w.w_v), (w.b_q, w.b_k, w.b_v))
     if w.q_norm is not None and w.k_norm is not None:
         q, k = rms_norm(q, w.q_norm, spec.norm_eps), rms_norm(k, w.k_norm, spec.norm_eps)
     q, k = tap(at + "q_raw", q, rows), tap(at + "k_raw", k, rows)
@@ -57,9 +57,8 @@ def mlp(
     assert w.w_gate is not None
     x = x + out
     h = rms_norm(x, w.mlp_norm, spec.norm_eps)
-    gate = silu(linear(h, w.w_gate, w.b_gate))
-    gate *= linear(h, w.w_up, w.b_up)
-    return x + tap(f"layer.{layer}.mlp", linear(gate, w.w_down, w.b_down), rows)
+    gate, up = linear_each(h, (w.w_gate, w.w_up), (w.b_gate, w.b_up))
+    return x + tap(f"layer.{layer}.mlp", linear(gated(gate, up), w.w_down, w.b_down), rows)
 
 
 def final(spec: ModelSpec, weights: Weights, x: Float[Array, "query d_model"]) -> Float[Array, "query d_model"]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from einops import rearrange
 
+from .._memory import keep_freed_memory
 from ..checkpoint.decode import read_array, read_rows, read_tiles, read_tiles_in_out
 from ..checkpoint.layouts import Layout, Row, plain_names
 from ..checkpoint.tensors import Checkpoint, TensorInfo
@@ -64,6 +65,7 @@ class Weights:
     """The weights of one checkpoint. Layers are decoded on first use, two at a time, and kept."""
 
     def __init__(self, spec: ModelSpec, checkpoint: Checkpoint, layout: Layout) -> None:
+        keep_freed_memory()
         self.spec = spec
         self.layout = layout
         self._tensors = check_tensors(spec, checkpoint, layout)
