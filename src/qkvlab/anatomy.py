@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .checkpoint.layouts import Layout, plain_names
-from .checkpoint.source import resolve
+from .checkpoint.source import Progress, resolve
 from .checkpoint.tensors import Checkpoint
 from .kvcache import Cache, cache_size
 from .model import read_checkpoint, read_spec
@@ -44,9 +44,15 @@ class Anatomy:
         return asdict(self)
 
 
-def inspect(name: str, *, context: int | None = None, allow_config: Collection[str] = ()) -> Anatomy:
+def inspect(
+    name: str,
+    *,
+    context: int | None = None,
+    allow_config: Collection[str] = (),
+    progress: Progress | None = None,
+) -> Anatomy:
     """Read the headers of a model's files, and nothing else. Raises as `open_model` does."""
-    source = resolve(name)
+    source = resolve(name, progress=progress)
     checkpoint = read_checkpoint(source.path)
     spec, layout = read_spec(checkpoint, source.name, allow_config)
     found = check_tensors(spec, checkpoint, layout)

@@ -29,10 +29,13 @@ class Text(click.ParamType[str]):
         if value != "-" and not value.startswith("@"):
             return str(value)
         try:
+            if value == "-" and sys.stdin is None:
+                raise click.BadParameter("standard input is closed")
             data = sys.stdin.buffer.read() if value == "-" else Path(value[1:]).read_bytes()
-            text = data.decode("utf-8")
+            text = data.decode("utf-8-sig")
         except OSError as error:
-            raise click.BadParameter(f"cannot read {value[1:]}: {error.strerror}") from None
+            hint = "" if value == "-" else "; a text that begins with @ can come through - (standard input)"
+            raise click.BadParameter(f"cannot read {value[1:]}: {error.strerror}{hint}") from None
         except UnicodeDecodeError as error:
             where = "standard input" if value == "-" else value[1:]
             raise click.BadParameter(f"{where} is not UTF-8 (byte {error.start})") from None
@@ -49,7 +52,9 @@ allow_config = click.option(
     "--allow-config", multiple=True, metavar="KEY",
     help="Pass over this configuration key, which is refused otherwise; every result then says so.",
 )  # fmt: skip
-top_option = click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Rows to show.")
+top_option = click.option(
+    "--top", type=click.IntRange(1), metavar="N", default=5, show_default="5", help="Rows to show."
+)
 
 
 def opening(command: F) -> F:
@@ -68,15 +73,22 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("text", type=TEXT)
-@click.option("--token", required=True, help='The token to ask about: its text (it matches " it" if unique) or #4.')
-@click.option("--head", help="The head to ask, as layer.head; without it, the one where the token lands hardest.")
+@click.option(
+    "--token",
+    required=True,
+    metavar="TOKEN",
+    help="The token to ask about: its text (it matches ' it' if unique), or its number, quoted: '#4'.",
+)
+@click.option(
+    "--head", metavar="HEAD", help="The head to ask, as layer.head; without it, the one where the token lands hardest."
+)
 @opening
 @top_option
 @as_json
 def ask(
     text: str, token: str, head: str | None, model_name: str, allow_config: tuple[str, ...], top: int, json_: bool
 ) -> None:
-    """Ask the three questions for one token: what it looks for, who finds it, what it hands over."""
+    """Ask a token what it looks for, who finds it, what it hands over."""
     from . import questions
 
     model = _open(model_name, allow_config, quiet=json_)
@@ -89,9 +101,10 @@ def ask(
             _nothing_left(model, trace.tokens, index, json_)
             return
         head = landings[0].head
-    answer = questions.ask(trace, index, head)
+    answer = questions.ask(trace, index, head, top)
     if json_:
-        _print_json(_cut(answer.to_dict(), top) | {"landings": _dicts(landings and landings[:top])})
+        lists = {name: _dicts(getattr(answer, name)[:top]) for name in ("looking_for", "found_by")}
+        _print_json(answer.to_dict() | lists | {"landings": _dicts(landings and landings[:top])})
         return
     from . import show
 
@@ -100,10 +113,10 @@ def ask(
 
 @cli.command()
 @click.argument("text", type=TEXT)
-@click.option("--query", required=True, help="The token that looks.")
-@click.option("--key", required=True, help="The token that is looked at.")
+@click.option("--query", required=True, metavar="TOKEN", help="The token that looks.")
+@click.option("--key", required=True, metavar="TOKEN", help="The token that is looked at.")
 @opening
-@click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="Heads to show.")
+@click.option("--top", type=click.IntRange(1), metavar="N", default=10, show_default="10", help="Heads to show.")
 @as_json
 def find(
     text: str, query: str, key: str, model_name: str, allow_config: tuple[str, ...], top: int, json_: bool
@@ -133,7 +146,12 @@ def find(
 @click.option("--layers", metavar="RANGE", help="Layers to write, as 0-29; default: all.")
 @click.option("--scores", is_flag=True, help="Write scores and weights too: head · query · key numbers per layer.")
 @click.option(
-    "--max-bytes", type=click.IntRange(1), default=4 * 1024**3, show_default=True, help="Refuse a larger file."
+    "--max-bytes",
+    type=click.IntRange(1),
+    metavar="N",
+    default=4 * 1024**3,
+    show_default="4 GiB",
+    help="Refuse a larger file.",
 )
 @opening
 def trace(
@@ -170,7 +188,9 @@ def inspect(model: str, context: int | None, allow_config: tuple[str, ...], json
     """Show the anatomy of a checkpoint, from its header alone."""
     from . import anatomy
 
-    found = anatomy.inspect(model, context=context, allow_config=allow_config)
+    found = _with_progress(
+        lambda progress: anatomy.inspect(model, context=context, allow_config=allow_config, progress=progress), model
+    )
     if json_:
         _print_json(found.to_dict())
         return
@@ -210,7 +230,7 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        status = cli.main(standalone_mode=False)
+        status = cli.main(prog_name="qkvlab", standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.Exit as exit_:
         status = exit_.exit_code
@@ -219,7 +239,9 @@ def main() -> None:
         status = 0
     except (QkvLabError, click.ClickException) as error:
         message = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        click.echo(f"qkvlab: {' '.join(message.split())}", err=True)
+        from .text import printable
+
+        click.echo(f"qkvlab: {printable(' '.join(message.split()))}", err=True)
         status = 2
     except (click.Abort, KeyboardInterrupt):
         click.echo("qkvlab: stopped", err=True)
@@ -227,6 +249,10 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
+    except OSError as error:
+        click.echo(f"qkvlab: cannot write: {error.strerror}", err=True)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 2
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -271,16 +297,6 @@ def _nothing_left(model: "Model", tokens: tuple[str, ...], index: int, json_: bo
         _print_json({"model": model.badge, "tokens": tokens, "token": token, "landings": [], "note": note})
     else:
         click.echo(note)
-
-
-def _cut(answer: dict[str, Any], top: int) -> dict[str, Any]:
-    """The first rows of each list of an answer."""
-    for name in ("looking_for", "found_by"):
-        answer[name] = answer[name][:top]
-    for name in ("promotes", "suppresses"):
-        if answer["hands_over"] is not None:
-            answer["hands_over"][name] = answer["hands_over"][name][:top]
-    return answer
 
 
 def _dicts(rows: Any) -> Any:

@@ -152,9 +152,21 @@ class InHead(Edit):
         return range(head, head + 1)
 
 
+LARGEST = 1e6
+"""The largest number an edit may bring in: far beyond any use, far below what float32 cannot square."""
+
+
+def _check_number(kind: str, what: str, number: float) -> None:
+    if not abs(number) <= LARGEST:
+        raise EditError(f"{kind}: the {what} is {number!r}; expected a number from -{LARGEST:,.0f} to {LARGEST:,.0f}")
+
+
 def _check_shift(kind: str, shift: Sequence[float], d_head: int) -> None:
-    if len(shift) != d_head or not all(math.isfinite(x) for x in shift):
-        raise EditError(f"{kind}: the shift must be {d_head} finite numbers; got {len(shift)}")
+    if len(shift) != d_head or not all(abs(x) <= LARGEST for x in shift):
+        raise EditError(
+            f"{kind}: the vector must be {d_head} finite numbers; got {len(shift)}, of up to {max(shift, default=0)!r} "
+            f"(at most {LARGEST:,.0f})"
+        )
 
 
 def _check_visible(kind: str, spec: ModelSpec, layer: int, query: int, key: int) -> None:
@@ -283,8 +295,7 @@ class AimQuery(InHead):
 
     def check(self, spec: ModelSpec, n_token: int) -> None:
         super().check(spec, n_token)
-        if not math.isfinite(self.margin):
-            raise EditError(f"{self.kind}: the margin is {self.margin!r}; expected a number")
+        _check_number(self.kind, "margin", self.margin)
         _check_visible(self.kind, spec, self.layers(spec)[0], self.query, self.key)
 
     def apply(self, array: Array, here: Here) -> Array:
@@ -389,8 +400,7 @@ class Strengthen(InScope):
 
     def check(self, spec: ModelSpec, n_token: int) -> None:
         super().check(spec, n_token)
-        if not math.isfinite(self.amount):
-            raise EditError(f"{self.kind}: the amount is {self.amount!r}; expected a finite number")
+        _check_number(self.kind, "amount", self.amount)
         for layer in self.layers(spec):
             _check_visible(self.kind, spec, layer, self.query, self.key)
 
@@ -499,7 +509,8 @@ def _typed(kind: str, name: str, value: Any) -> Any:
     """A field's value from JSON, checked: positions whole, strengths numbers, shifts lists of numbers."""
 
     def number(x: Any) -> bool:
-        return isinstance(x, int | float) and not isinstance(x, bool)
+        small = not isinstance(x, int) or abs(x) <= LARGEST  # JSON's whole numbers can be beyond any float
+        return isinstance(x, int | float) and not isinstance(x, bool) and small
 
     if name in _COUNTS and isinstance(value, int) and not isinstance(value, bool):
         return value
@@ -511,7 +522,7 @@ def _typed(kind: str, name: str, value: Any) -> Any:
         return tuple(map(float, value))
     if name in ("head", "kv_head", "where", "to") and isinstance(value, str):
         return value
-    raise EditError(f"{kind}: the field {name} is {str(value)[:40]!r}, which is not of its type")
+    raise EditError(f"{kind}: the field {name} is {str(value)[:40]!r}, which is not of its type or size")
 
 
 def visible(spec: ModelSpec, layer: int, query: int, n_token: int) -> tuple[int, int]:
@@ -529,12 +540,12 @@ def edit_scores(
     scores: Float[Array, "heads rows key"],
     recompute: Callable[[Array, Array], Array],
     q: Float[Array, "head query d_head"],
-    note: Callable[[Edit, Array, Array], None] = lambda edit, before, after: None,
+    note: Callable[[Edit, Array, Array, int], None] = lambda edit, before, after, start: None,
 ) -> Float[Array, "heads rows key"]:
     """The scores of these heads after the edits of a head's own q and k, then those of the scores.
 
     `q` holds every query up to the last row; `recompute(q, k)` scores one head's rows anew, masked. `note` is told
-    of every edit with the array before and after it.
+    of every edit with the array before and after it, and the position of its first row.
     """
     acting = [edit for edit in edits if here.layer in edit.layers(here.spec)]
     for head in heads:
@@ -544,7 +555,7 @@ def edit_scores(
             if isinstance(edit, Tie | StopRotation) and head in edit.heads(here.spec, here.layer):
                 before = pair
                 pair = edit.pair(*pair, here)
-                note(edit, np.stack(before), np.stack(pair))
+                note(edit, np.stack(before), np.stack(pair), 0)
         if pair[0] is not own_q or pair[1] is not own_k:
             scores = scores.copy()
             scores[head - heads.start] = recompute(*pair)
@@ -555,7 +566,7 @@ def edit_scores(
             span = slice(both.start - heads.start, both.stop - heads.start)
             scores, unedited = scores.copy(), scores
             scores[span] = edit.apply(scores[span], here)
-            note(edit, unedited, scores)
+            note(edit, unedited, scores, here.rows.start)
     return scores
 
 

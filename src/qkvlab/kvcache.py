@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .errors import UnsupportedError
+from .errors import UnsupportedError, one_of
 from .spec import ModelSpec
 
 ELEMENT_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
@@ -39,6 +39,10 @@ def cache_size(
     if context < 1:
         raise UnsupportedError(f"a context of {context} tokens has no cache; expected at least 1")
     heads = spec.n_kv_head if n_kv_head is None else n_kv_head
+    if heads < 1 or spec.n_head % heads:
+        raise UnsupportedError(f"{spec.n_head} query heads cannot share {heads} K/V heads evenly")
+    if dtype not in ELEMENT_BYTES:
+        raise UnsupportedError(one_of("the element type", dtype, ELEMENT_BYTES))
     per_layer = 2 * heads * spec.d_head * ELEMENT_BYTES[dtype]
     kept = [min(context, spec.window_of(layer) or context) for layer in range(spec.n_layer)]
     return Cache(dtype, per_layer * spec.n_layer, context, per_layer * sum(kept))

@@ -10,11 +10,14 @@ from ._shapes import Array, Float
 from .errors import TokenError
 from .mechanism import softmax
 from .spec import Head
+from .text import quoted
 from .trace import Address, Trace
 
 STANDS_OUT = 5.0
 """A word stands out when its logit lies this many standard deviations from the vocabulary's mean. (Random values
 of SmolLM2 reach 4.2 to 5.8; see docs/decisions.md.)"""
+LISTED = 200
+"""How many tokens an error lists at most."""
 SAMPLE = 64
 """How many values of a head are looked at, at most, to tell which words are extreme for most of them."""
 
@@ -79,7 +82,7 @@ class Words:
     promotes: tuple[Word, ...]
     suppresses: tuple[Word, ...]
     stands_out: bool
-    """Whether any word that is not `always` reaches the threshold."""
+    """Whether any promoted word that is not `always` reaches the threshold."""
     threshold: float = STANDS_OUT
 
 
@@ -129,8 +132,8 @@ def token_index(tokens: Sequence[str], name: str | int) -> int:
     """
     if isinstance(name, int):
         name = f"#{name}"
-    listed = ", ".join(f"#{i} {token!r}" for i, token in enumerate(tokens[:200]))
-    listed += f", ... ({len(tokens)} in all)" if len(tokens) > 200 else ""
+    listed = ", ".join(f"#{i} {token!r}" for i, token in enumerate(tokens[:LISTED]))
+    listed += f", ... ({len(tokens)} in all)" if len(tokens) > LISTED else ""
     if name.startswith("#") and name[1:].isascii() and name[1:].isdigit():
         index = int(name[1:]) if len(name) < 12 else len(tokens)
         if index < len(tokens):
@@ -142,7 +145,7 @@ def token_index(tokens: Sequence[str], name: str | int) -> int:
         if len(matches) == 1:
             return matches[0]
         if matches:
-            could_be = " or ".join(f"#{i}" for i in matches)
+            could_be = " or ".join(f"#{i}" for i in matches[:LISTED])
             raise TokenError(f"the token {name!r} could be {could_be}; say which: {listed}")
     raise TokenError(f"the token {name[:60]!r} is not in the text; the tokens are: {listed}")
 
@@ -157,6 +160,11 @@ def find(trace: Trace, query: str | int, key: str | int) -> list[FoundHead]:
         raise TokenError(
             f"token #{of} {trace.tokens[of]!r} comes after #{at} {trace.tokens[at]!r}, and a causal model "
             "cannot see it from there"
+        )
+    if not any(_sees(trace, layer, at, of) for layer in range(trace.spec.n_layer)):
+        raise TokenError(
+            f"token #{of} {trace.tokens[of]!r} is outside the window of {trace.spec.window} keys that "
+            f"#{at} {trace.tokens[at]!r} sees, in every layer"
         )
     found = []
     for layer in range(trace.spec.n_layer):
@@ -191,7 +199,7 @@ def landings(trace: Trace, token: str | int) -> list[Landing]:
     return sorted(rows, key=lambda row: -row.weight)
 
 
-def ask(trace: Trace, token: str | int, head: Address) -> Answer:
+def ask(trace: Trace, token: str | int, head: Address, top: int = 5) -> Answer:
     """The three questions for one token at one head: what it looks for, what finds it, what it hands over."""
     spec, at = trace.spec, trace.spec.head(head)
     index = token_index(trace.tokens, token)
@@ -202,7 +210,7 @@ def ask(trace: Trace, token: str | int, head: Address) -> Answer:
     found = _found_by(trace, index, at)
     w_o = trace.model.w_o(at)
     value = trace.values(at)[index] @ w_o
-    words = _value_words(trace, at, index) if spec.has_output else None
+    words = _value_words(trace, at, index, top) if spec.has_output else None
     residual = float(np.linalg.norm(trace.x(at.layer)[index]))
     length = float(np.linalg.norm(trace.z(at.layer)[at.head, index] @ w_o))
     token_ref = TokenRef(index, trace.tokens[index])
@@ -278,16 +286,19 @@ def _value_words(trace: Trace, head: Head, index: int, top: int = 5) -> Words:
 
 
 def _extremes(trace: Trace, sigmas: Array, top: int, always: frozenset[int]) -> Words:
+    """The `top` words at either end; of those that are `always` there, no more than half."""
+
     def listed(order: Array) -> tuple[Word, ...]:
-        return tuple(Word(int(i), trace.model.word(int(i)), float(sigmas[i]), int(i) in always) for i in order)
+        usual = [i for i in order if int(i) in always][: top // 2]
+        news = [i for i in order if int(i) not in always][: top - len(usual)]
+        chosen = [i for i in order if i in usual or i in news]
+        return tuple(Word(int(i), trace.model.word(int(i)), float(sigmas[i]), int(i) in always) for i in chosen)
 
     n = min(top + len(always), len(sigmas))
     low = np.argpartition(sigmas, n - 1)[:n]
     high = np.argpartition(-sigmas, n - 1)[:n]
-    low, high = low[np.argsort(sigmas[low])], high[np.argsort(-sigmas[high])]
-    promotes, suppresses = listed(high), listed(low)
-    news = [word for word in (*promotes, *suppresses) if not word.always and abs(word.sigma) >= STANDS_OUT]
-    return Words(promotes, suppresses, bool(news))
+    promotes, suppresses = listed(high[np.argsort(-sigmas[high])]), listed(low[np.argsort(sigmas[low])])
+    return Words(promotes, suppresses, any(word.sigma >= STANDS_OUT and not word.always for word in promotes))
 
 
 def _sentence(
@@ -300,13 +311,14 @@ def _sentence(
 ) -> str:
     """The numbers of an answer, in one plain sentence."""
     if looking and looking[0].weight > 0:
-        parts = [f'At head {head}, "{token.text}" looks at "{looking[0].text}" with weight {looking[0].weight:.2f}']
+        first = looking[0]
+        parts = [f"At head {head}, {quoted(token.text)} looks at {quoted(first.text)} with weight {first.weight:.2f}"]
     else:
-        parts = [f'At head {head}, "{token.text}" has no key left to look at']
+        parts = [f"At head {head}, {quoted(token.text)} has no key left to look at"]
     if found:
-        parts.append(f'it is found most by "{found[0].text}", with {found[0].weight:.2f}')
+        parts.append(f"it is found most by {quoted(found[0].text)}, with {found[0].weight:.2f}")
     if words is not None:
         out = [w.text for w in words.promotes if not w.always and w.sigma >= words.threshold][:3]
-        promoted = ", ".join(f'"{word}"' for word in out)
+        promoted = ", ".join(quoted(word) for word in out)
         parts.append(f"its value promotes {promoted}" if out else "nothing stands out in what its value promotes")
     return "; ".join(parts) + (" (edited)." if edited else ".")

@@ -77,13 +77,27 @@ def first_rows(
     rows, first = [], shared
     for layer in range(spec.n_layer):
         old, new = ([e for e in es if layer in e.layers(spec)] for es in (old_edits, edits))
-        if old == new:
-            moved = [edit for edit in new if any(token >= shared for token in edit.tokens())]
-        else:
-            moved = [edit for edit in [*old, *new] if not (edit in old and edit in new)] or new
-        for edit in moved:
-            first = min(first, edit.first_row if spec.causal else 0)
         if layer >= n_done:
             first = 0
+        for edit in _moved(old, new):
+            first = min(first, edit.first_row if spec.causal else 0)
+        first = _settled(first, new, spec.causal)
         rows.append(first)
     return rows
+
+
+def _moved(old: Sequence[Edit], new: Sequence[Edit]) -> list[Edit]:
+    """The edits in which two lists differ, order and repetition included: what is left between equal ends."""
+    start = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
+    most = min(len(old), len(new)) - start
+    end = next((i for i in range(most) if old[-1 - i] != new[-1 - i]), most)
+    return [*old[start : len(old) - end], *new[start : len(new) - end]]
+
+
+def _settled(first: int, edits: Sequence[Edit], causal: bool) -> int:
+    """The first new row once every edit that names a new row has its own first row among them."""
+    while True:
+        due = [edit.first_row if causal else 0 for edit in edits if any(token >= first for token in edit.tokens())]
+        if min(due, default=first) >= first:
+            return first
+        first = min(due)

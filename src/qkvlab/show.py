@@ -1,15 +1,17 @@
 """Answers as text for a terminal: tables and bars. Numbers come ready; nothing is computed here."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from .axes import HATS
+from .text import printable, quoted
 
 if TYPE_CHECKING:
     from .anatomy import Anatomy
@@ -21,65 +23,69 @@ BAR = 24
 INDENT = (0, 0, 0, 2)
 AROUND = 60
 """How many tokens of the text to print on each side of the one that looks."""
-WIDTHS = {"key": 14, "query": 14, "promotes": 20}
+WIDTHS = {"key": 14, "query": 14, "promotes": 20, "σ": 4}
 """Columns that keep a width, so that the tables of one answer stand below each other."""
 QUERY, KEY, VALUE = HATS["query"].terminal, HATS["key"].terminal, HATS["value"].terminal
 
 
-def escaped(token: str) -> str:
-    """A token with its control characters written out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in token)
+class Bar:
+    """A weight from 0 to 1 as a bar, an eighth of a character fine; of # where the terminal knows no Unicode."""
 
+    def __init__(self, weight: float, style: str) -> None:
+        self.weight = weight
+        self.style = style
 
-def quoted(token: str) -> str:
-    """A token in quotes, which make its spaces visible."""
-    return f'"{escaped(token)}"'
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        if options.ascii_only:
+            yield Text("#" * round(self.weight * BAR), style=self.style)
+            return
+        full, part = divmod(round(self.weight * BAR * 8), 8)
+        yield Text("█" * full + (" ▏▎▍▌▋▊▉"[part] if part else ""), style=self.style)
 
-
-def bar(weight: float, style: str) -> Text:
-    """A weight from 0 to 1 as a bar, an eighth of a character fine."""
-    eighths = round(weight * BAR * 8)
-    full, part = divmod(eighths, 8)
-    return Text("█" * full + (" ▏▎▍▌▋▊▉"[part] if part else ""), style=style)
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(BAR, BAR)
 
 
 def answer(found: "Answer", text: Text, landings: "Sequence[Landing] | None", top: int) -> RenderableType:
     """The three questions, one below the other, and the sentence of truth. `text` is the `context`."""
+    token = f"{quoted(found.token.text)} (#{found.token.index})"
     parts: list[RenderableType] = [text]
     if landings is not None:
-        parts += [Text(), _landings(landings[:top], found.token.text, found.head)]
+        parts += [Text(), _landings(landings, token, found.head, top)]
     shared = f", shared with {', '.join(found.shares_kv_with)}" if found.shares_kv_with else ""
     parts += [
         Text(),
         Text.assemble(("Head ", "bold"), (found.head, "bold"), f"  reads K/V head {found.kv_head}{shared}"),
         Text(),
-        Text.assemble((" Q ", f"bold reverse {QUERY}"), f"  What is {quoted(found.token.text)} looking for?"),
-        _links(found.looking_for[:top], KEY, "key", len(found.looking_for)),
+        Text.assemble((" Q ", f"bold reverse {QUERY}"), f"  What is {token} looking for?"),
+        _links(found.looking_for, KEY, "key", top),
         Text(),
-        Text.assemble((" K ", f"bold reverse {KEY}"), f"  Who finds {quoted(found.token.text)}?"),
-        _links(found.found_by[:top], QUERY, "query", len(found.found_by))
-        if found.found_by
-        else Padding("no later token can see it", INDENT),
+        Text.assemble((" K ", f"bold reverse {KEY}"), f"  Who finds {token}?"),
+        _links(found.found_by, QUERY, "query", top) if found.found_by else Padding("no later token can see it", INDENT),
         Text(),
-        Text.assemble((" V ", f"bold reverse {VALUE}"), f"  What does {quoted(found.token.text)} hand over?"),
-        _words(found.hands_over, top),
-        Padding(
-            f"Its value through W_o has length {found.value_length:.3g}. At {quoted(found.token.text)} itself the head "
-            f"writes {found.write.length:.3g}, {found.write.share:.0%} of the residual's {found.write.residual:.4g}.",
-            INDENT,
-        ),
+        Text.assemble((" V ", f"bold reverse {VALUE}"), f"  What does {token} hand over?"),
+        _words(found.hands_over),
+        Padding(Text(_sizes(found)), INDENT),
         Text(),
         Text(found.sentence, style="bold"),
-        Text(found.model, style="dim"),
+        Text(printable(found.model), style="dim"),
     ]
     return Group(*parts)
+
+
+def _sizes(found: "Answer") -> str:
+    token, write = quoted(found.token.text), found.write
+    return (
+        f"Its value through W_o has length {found.value_length:.3g}. At {token} itself the head writes "
+        f"{write.length:.3g}, {write.share:.0%} of the residual's {write.residual:.4g}."
+    )
 
 
 def heads(rows: "Sequence[FoundHead]", text: Text, query: str, key: str, model: str) -> RenderableType:
     """The heads in which a query looks at a key. `text` is the `context`."""
     table = _table("head", "K/V head", "score", "weight", "")
     for row in rows:
-        table.add_row(row.head, str(row.kv_head), _score(row.score), f"{row.weight:.4f}", bar(row.weight, KEY))
+        table.add_row(row.head, str(row.kv_head), _score(row.score), f"{row.weight:.4f}", Bar(row.weight, KEY))
     asked = Text.assemble(
         "Where does ", (quoted(query), f"bold {QUERY}"), " look at ", (quoted(key), f"bold {KEY}"), "?"
     )
@@ -89,6 +95,7 @@ def heads(rows: "Sequence[FoundHead]", text: Text, query: str, key: str, model: 
 def anatomy(found: "Anatomy") -> RenderableType:
     """A checkpoint's anatomy."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    total = found.parameters["total"] or 1
     grouping = "" if found.kv_heads == found.query_heads else f" ({found.query_heads // found.kv_heads} share one)"
     rows = [
         ("model", found.model),
@@ -100,7 +107,11 @@ def anatomy(found: "Anatomy") -> RenderableType:
         ("d_head, d_model", f"{found.d_head}, {found.d_model}"),
         ("Q, K, V", found.stored),
         ("number types", ", ".join(f"{kind}: {count:,}" for kind, count in found.number_types.items())),
-        ("parameters", ", ".join(f"{part} {count:,}" for part, count in found.parameters.items() if count)),
+        *(
+            ("parameters" if part == "total" else f"  {part}", f"{count:,}  ({count / total:.1%})")
+            for part, count in sorted(found.parameters.items(), key=lambda item: item[0] != "total")
+            if count
+        ),
     ]
     if found.kv_cache is None:
         rows.append(("K/V cache", "none: an encoder reads its text at once"))
@@ -115,20 +126,23 @@ def anatomy(found: "Anatomy") -> RenderableType:
         )
     rows += [("config keys ignored", ", ".join(found.ignored_config))] if found.ignored_config else []
     for name, value in rows:
-        table.add_row(Text(name, style="dim"), Text(value))
+        table.add_row(Text(name, style="dim"), Text(value, overflow="fold"))
     return table
 
 
 def models(rows: "Iterable[Known]") -> RenderableType:
     """The models known by name, and the ones in the hub's cache."""
-    table = _table("name", "model", "licence", "on this machine", "where")
+    table, places = _table("name", "model", "licence", "on this machine"), Text()
     for row in rows:
         state = byte_size(row.size_bytes) if row.cached else f"no; download {byte_size(row.download_bytes)}"
-        table.add_row(row.name, row.title, row.license or "see its card", state, str(row.path or ""))
-    return table
+        table.add_row(row.name, row.title, row.license or "see its card", state)
+        if row.path is not None and row.cached:
+            places.append(f"\n{row.name}: {printable(str(row.path))}")
+    places.overflow = "fold"
+    return Group(table, Padding(places, (0, 0, 0, 1)))
 
 
-def byte_size(count: float) -> str:
+def byte_size(count: int | float) -> str:
     """Bytes in binary units, three digits."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if count < 1024:
@@ -145,9 +159,9 @@ def context(text: str, trace: "Trace", query: int, key: int | None = None) -> Te
     at = trace.offsets[first][0]
     for i in range(first, last):
         start, stop = trace.offsets[i]
-        line.append(escaped(text[at:start]))
+        line.append(_in_line(text[at:start]))
         at = max(at, start)
-        shown = escaped(trace.tokens[i] if trace.special[i] else text[at:stop])
+        shown = _in_line(trace.tokens[i] if trace.special[i] else text[at:stop])
         word = shown.lstrip(" ")
         line.append(" " * (len(shown) - len(word)))
         line.append(word, style="dim" if trace.special[i] else styles.get(i, ""))
@@ -155,12 +169,19 @@ def context(text: str, trace: "Trace", query: int, key: int | None = None) -> Te
     return line.append(f" … ({len(trace)} tokens)" if last < len(trace) else "")
 
 
+def _in_line(text: str) -> str:
+    return printable(text.replace("\n", "↵"))
+
+
 def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=True, header_style="dim", padding=(0, 1))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=True, header_style="dim", padding=(0, 1), show_edge=False)
     for column in columns:
-        right = column in ("score", "weight", "head", "#", "K/V head", "σ")
         table.add_column(
-            column, justify="right" if right else "left", no_wrap=column != "where", min_width=WIDTHS.get(column)
+            column,
+            justify="right" if column in ("score", "weight", "head", "#", "K/V head", "σ") else "left",
+            no_wrap=True,
+            overflow="fold",
+            min_width=WIDTHS.get(column),
         )
     return table
 
@@ -169,59 +190,57 @@ def _score(score: float | None) -> str:
     return "hidden" if score is None else f"{score:.2f}"
 
 
-def _links(links: "Sequence[Link]", style: str, side: str, total: int) -> RenderableType:
+def _links(links: "Sequence[Link]", style: str, side: str, top: int) -> RenderableType:
     table = _table("#", side, "score", "weight", "")
-    for link in links:
-        table.add_row(
-            f"#{link.index}",
-            Text(quoted(link.text)),
-            _score(link.score),
-            f"{link.weight:.4f}",
-            bar(link.weight, style),
-        )
-    if total <= len(links):
+    for link in links[:top]:
+        weight = f"{link.weight:.4f}"
+        table.add_row(f"#{link.index}", quoted(link.text), _score(link.score), weight, Bar(link.weight, style))
+    rest = links[top:]
+    if not rest:
         return table
-    rest = Padding(Text(f"and {total - len(links)} more", style="dim"), INDENT)
-    return Group(table, rest)
+    together = f", {sum(link.weight for link in rest):.1%} together" if side == "key" else ""
+    return Group(table, Padding(Text(f"and {len(rest)} more{together}", style="dim"), INDENT))
 
 
-def _landings(rows: "Sequence[Landing]", token: str, chosen: str) -> RenderableType:
+def _landings(rows: "Sequence[Landing]", token: str, chosen: str, top: int) -> RenderableType:
     table = _table("head", "key", "score", "weight", "")
-    for row in rows:
-        table.add_row(
-            row.head, Text(quoted(row.key.text)), _score(row.score), f"{row.weight:.4f}", bar(row.weight, KEY)
-        )
-    text = f"Where {quoted(token)} lands hardest on one other token (itself, the first and special tokens left out):"
-    return Group(Text(text), table, Text(f"Answering for {chosen}.", style="dim"))
+    for row in rows[:top]:
+        table.add_row(row.head, quoted(row.key.text), _score(row.score), f"{row.weight:.4f}", Bar(row.weight, KEY))
+    text = f"Where {token} lands hardest on one other token (itself, the first and special tokens left out):"
+    another = next((row for row in rows if row.key != rows[0].key), None)
+    hint = f" For another: --head {another.head}, which looks at {quoted(another.key.text)}." if another else ""
+    return Group(Text(text), table, Text(f"Answering for {chosen}, the first.{hint}", style="dim"))
 
 
-def _words(words: "Words | None", top: int) -> RenderableType:
+def _words(words: "Words | None") -> RenderableType:
     if words is None:
-        return Padding("This model has no output head, so its values cannot be read as words.", INDENT)
+        return Padding(Text("This model has no output head, so its values cannot be read as words."), INDENT)
     table = _table("promotes", "σ", "suppresses", "σ")
-    for up, down in zip(words.promotes[:top], words.suppresses[:top], strict=True):
-        cells = [(_word(word, words.threshold), Text(f"{word.sigma:+.1f}", style="dim")) for word in (up, down)]
-        table.add_row(*cells[0], *cells[1])
-    if any(word.always for word in (*words.promotes[:top], *words.suppresses[:top])):
-        verdict = "Struck out: extreme for most values of this head here, so no news about this token. "
-    else:
-        verdict = ""
+    for up, down in zip(words.promotes, words.suppresses, strict=True):
+        table.add_row(*_word(up, words.threshold), *_word(down, words.threshold))
+    notes = []
+    if any(word.always for word in (*words.promotes, *words.suppresses)):
+        notes.append("In brackets: extreme for most values of this head here, so no news about this token.")
     if words.stands_out:
-        verdict += f"Coloured: stands out, {words.threshold:.0f}σ or more over the vocabulary."
+        notes.append(f"* stands out: {words.threshold:.0f}σ or more over the vocabulary.")
     else:
-        verdict += f"Nothing stands out: no word reaches {words.threshold:.0f}σ over the vocabulary."
-    return Group(table, Padding(Text(verdict, style="dim"), INDENT))
+        notes.append(f"Nothing stands out in what it promotes: no word reaches {words.threshold:.0f}σ.")
+    return Group(table, Padding(Text(" ".join(notes), style="dim"), INDENT))
 
 
-def _word(word: "Word", threshold: float) -> Text:
-    strong = abs(word.sigma) >= threshold
-    style = "dim strike" if word.always else f"bold {VALUE}" if strong else "dim"
-    shown = word.text if len(word.text) <= 24 else word.text[:23] + "…"
-    return Text(quoted(shown), style=style)
+def _word(word: "Word", threshold: float) -> tuple[Text, Text]:
+    shown = printable(word.text)
+    shown = f'"{shown if len(shown) <= 20 else shown[:19] + "…"}"'
+    sigma = Text(f"{word.sigma:+.1f}", style="dim")
+    if word.always:
+        return Text(f"({shown})", style="dim"), sigma
+    if abs(word.sigma) >= threshold:
+        return Text(f"{shown} *", style=f"bold {VALUE}"), sigma
+    return Text(shown, style="dim"), sigma
 
 
 def stdout_console() -> Console:
     """A console on standard output, as wide as the terminal, at least 80 and at most 120 columns."""
-    console = Console(highlight=False, soft_wrap=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     console.width = max(80, min(console.width, 120))
     return console

@@ -14,6 +14,16 @@ from ._bytelevel import Span
 from .errors import CheckpointError, TextError, UnsupportedError
 
 
+def printable(text: str) -> str:
+    """The text with what would steer a terminal (control characters, direction marks, line ends) escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def quoted(text: str) -> str:
+    """The text in quotes, which make its spaces visible, safe to print."""
+    return f'"{printable(text)}"'
+
+
 @dataclass(frozen=True)
 class Tokens:
     """A text cut into tokens. All four tuples have one entry per token, in order."""

@@ -54,8 +54,9 @@ class Trace:
         self.positions = positions
         self._kept: dict[str, Rows] = {}
         self._base: dict[str, Rows] = {}
-        self._base_changed: dict[Edit, set[int]] = {}
-        self._changed: dict[Edit, set[int]] = {edit: set() for edit in self.edits}
+        self._base_changed: dict[Edit, dict[int, int]] = {}
+        self._changed: dict[Edit, dict[int, int]] = {edit: {} for edit in self.edits}
+        """For each edit, the layers in which it changed something, and the first row there."""
         self._starts = [0] * model.spec.n_layer
         self._steps = 0
         self._rows = range(0)
@@ -136,11 +137,13 @@ class Trace:
 
     def out(self, layer: int) -> Float[Array, "query d_model"]:
         """What attention adds to the residual, before any norm that follows, [query, d_model]."""
+        self._check_layer(layer)
         w = self.model.weights.layer(layer)
         return write(self.z(layer), w.w_o, w.b_o)
 
     def mlp(self, layer: int) -> Float[Array, "query d_model"]:
         """What the MLP adds to the residual, before any norm that follows, [query, d_model]."""
+        self._check_layer(layer)
         added: list[Array] = []
 
         def keep(name: str, array: Array, rows: range) -> Array:
@@ -203,7 +206,7 @@ class Trace:
     @cached_property
     def final(self) -> Float[Array, "query d_model"]:
         """The residual after the last norm, [query, d_model]."""
-        return FAMILIES[self.spec.family].final(self.spec, self.model.weights, self.x(self.spec.n_layer))
+        return _fixed(FAMILIES[self.spec.family].final(self.spec, self.model.weights, self.x(self.spec.n_layer)))
 
     @cached_property
     def logits(self) -> Float[Array, "query vocab"]:
@@ -211,7 +214,7 @@ class Trace:
 
         Raises UnsupportedError for a model without an output head.
         """
-        return self.logits_at(slice(None) if self.positions == "all" else slice(len(self) - 1, None))
+        return _fixed(self.logits_at(slice(None) if self.positions == "all" else slice(len(self) - 1, None)))
 
     def logits_at(self, rows: slice) -> Float[Array, "query vocab"]:
         """The logits of some positions."""
@@ -288,8 +291,9 @@ class Trace:
         else:
             self._kept |= {name: self._base[name] for name in (f"layer.{layer}.{kept}" for kept in KEPT)}
         for edit in self.edits:
-            if self._rows.start > edit.first_row:
-                self._changed[edit] |= self._base_changed.get(edit, set()) & {layer}
+            earlier = self._base_changed.get(edit, {}).get(layer)
+            if earlier is not None and earlier < self._rows.start:
+                self._changed[edit][layer] = earlier
 
     def _mlp(self, layer: int) -> None:
         """The second half of a layer: from what attention wrote to the x of the next."""
@@ -329,6 +333,13 @@ class Trace:
         raise AssertionError(f"no tap {name}")
 
 
+def _fixed(array: Array) -> Array:
+    """The array, read-only: it is remembered, and handed out again."""
+    array = array.view()
+    array.flags.writeable = False
+    return array
+
+
 class _Found(Exception):
     def __init__(self, array: Array) -> None:
         self.array = array
@@ -366,7 +377,7 @@ class _Recorder:
         for edit in self.edits:
             if stage in edit.stages:
                 edited = edit.apply(array, self._here(rows))
-                self._note(edit, array, edited)
+                self._note(edit, array, edited, rows.start)
                 array = edited
         return array
 
@@ -381,6 +392,11 @@ class _Recorder:
         heads = range(spec.n_head)
         return edit_scores(self.edits, self._here(rows), heads, scores, score_head, q, self._note)
 
-    def _note(self, edit: Edit, before: Array, after: Array) -> None:
-        if after is not before and not np.array_equal(before, after):
-            self.trace._changed[edit].add(self.layer)
+    def _note(self, edit: Edit, before: Array, after: Array, start: int) -> None:
+        """Keep the first row that an edit changed; rows are the last axis but one, from position `start`."""
+        if after is before:
+            return
+        differs = (before != after).any(axis=-1).any(axis=0)
+        if differs.any():
+            row, seen = start + int(differs.argmax()), self.trace._changed[edit].get(self.layer)
+            self.trace._changed[edit][self.layer] = row if seen is None else min(row, seen)

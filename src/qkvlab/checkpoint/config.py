@@ -68,6 +68,15 @@ ACTIVATIONS = {
 }
 
 
+MAX_LAYERS = 10_000
+
+
+def shown(value: object) -> str:
+    """A stranger's value on one line, of bounded length."""
+    text = " ".join(ascii(value).split()) if not isinstance(value, str) else ascii(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 class Keys:
     """A description's keys with checked reading: a missing or ill-typed value is a ConfigError that names it."""
 
@@ -80,29 +89,36 @@ class Keys:
         value = self.values.get(key)
         value = default if value is None else value
         if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**31:
-            raise ConfigError(f"{self.where}: {key} is {value!r}; expected a positive whole number")
+            raise ConfigError(f"{self.where}: {key} is {shown(value)}; expected a positive whole number")
         return value
+
+    def layers(self, key: str) -> int:
+        """A number of layers, which a file of a few bytes must not make us count to."""
+        n_layer = self.count(key)
+        if n_layer > MAX_LAYERS:
+            raise ConfigError(f"{self.where}: {key} is {n_layer:,}; expected at most {MAX_LAYERS:,}")
+        return n_layer
 
     def number(self, key: str, default: float | None = None) -> float:
         """A positive finite number."""
         value = self.values.get(key)
         value = default if value is None else value
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-            raise ConfigError(f"{self.where}: {key} is {value!r}; expected a positive number")
+            raise ConfigError(f"{self.where}: {key} is {shown(value)}; expected a positive number")
         return float(value)
 
     def text(self, key: str, default: str | None = None) -> str:
         value = self.values.get(key)
         value = default if value is None else value
         if not isinstance(value, str):
-            raise ConfigError(f"{self.where}: {key} is {value!r}; expected a text")
+            raise ConfigError(f"{self.where}: {key} is {shown(value)}; expected a text")
         return value
 
     def flag(self, key: str, default: bool = False) -> bool:
         value = self.values.get(key)
         value = default if value is None else value
         if not isinstance(value, bool):
-            raise ConfigError(f"{self.where}: {key} is {value!r}; expected true or false")
+            raise ConfigError(f"{self.where}: {key} is {shown(value)}; expected true or false")
         return value
 
 
@@ -117,7 +133,7 @@ def spec_from_config(
     model_type = keys.text("model_type")
     if model_type not in CONFIG_READERS:
         raise UnsupportedError(
-            f"{name}: the model type {model_type!r} is not one this version computes "
+            f"{name}: the model type {shown(model_type)} is not one this version computes "
             f"(it does: {', '.join(CONFIG_READERS)})"
         )
     used, read = CONFIG_READERS[model_type]
@@ -137,16 +153,16 @@ def _sort_keys(config: Mapping[str, Any], used: frozenset[str], allow: Collectio
             allowed.append(key)
             continue
         reason = "changes the computation" if key in REFUSED else "is unknown to this version and could change it"
-        shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
         raise ConfigError(
-            f"config.json: the key {key!r} ({shown}) {reason}; to go on without it, and have every result say so, "
-            f"pass --allow-config {key}"
+            f"config.json: the key {shown(key)} ({shown(value)}) {reason}; to go on without it, and have every "
+            f"result say so, pass --allow-config {shown(key)[1:-1]}"
         )
     return tuple(allowed)
 
 
 def _llama(keys: Keys, tensors: Collection[str], model_type: str) -> dict[str, Any]:
-    n_layer, n_head, d_model = (keys.count(k) for k in ("num_hidden_layers", "num_attention_heads", "hidden_size"))
+    n_layer = keys.layers("num_hidden_layers")
+    n_head, d_model = keys.count("num_attention_heads"), keys.count("hidden_size")
     d_head = keys.count("head_dim", 128 if model_type == "qwen3" else d_model // n_head)
     bias = keys.flag("attention_bias")
     tied = keys.flag("tie_word_embeddings")
@@ -180,7 +196,7 @@ def _gpt2(keys: Keys, tensors: Collection[str], model_type: str) -> dict[str, An
     d_model, n_head, n_context = keys.count("n_embd"), keys.count("n_head"), keys.count("n_positions")
     return {
         "family": "gpt2",
-        "n_layer": keys.count("n_layer"),
+        "n_layer": keys.layers("n_layer"),
         "n_head": n_head,
         "n_kv_head": n_head,
         "d_head": _whole_heads(d_model, n_head),
@@ -203,10 +219,15 @@ def _gpt2(keys: Keys, tensors: Collection[str], model_type: str) -> dict[str, An
 def _bert(keys: Keys, tensors: Collection[str], model_type: str) -> dict[str, Any]:
     d_model, n_head = keys.count("hidden_size"), keys.count("num_attention_heads")
     n_position = keys.count("max_position_embeddings", 512)
-    first = 0 if model_type == "bert" else keys.values.get("pad_token_id", 1) + 1
+    first = 0
+    if model_type == "roberta":
+        pad = keys.values.get("pad_token_id", 1)
+        if isinstance(pad, bool) or not isinstance(pad, int) or not 0 <= pad < n_position - 1:
+            raise ConfigError(f"config.json: pad_token_id is {shown(pad)}; expected 0 to {n_position - 2}")
+        first = pad + 1
     return {
         "family": "bert",
-        "n_layer": keys.count("num_hidden_layers"),
+        "n_layer": keys.layers("num_hidden_layers"),
         "n_head": n_head,
         "n_kv_head": n_head,
         "d_head": _whole_heads(d_model, n_head),
@@ -242,7 +263,7 @@ CONFIG_READERS: dict[str, tuple[frozenset[str], Reader]] = {
 
 def _activation(name: str) -> str:
     if name not in ACTIVATIONS:
-        raise ConfigError(f"config.json: {one_of('the activation', name, ACTIVATIONS)}")
+        raise ConfigError(f"config.json: {one_of('the activation', name[:40], ACTIVATIONS)}")
     return ACTIVATIONS[name]
 
 
@@ -260,44 +281,56 @@ def _whole_heads(d_model: int, n_head: int) -> int:
 
 def _promises_output(keys: Keys) -> bool:
     named = keys.values.get("architectures") or []
+    if not isinstance(named, list):
+        raise ConfigError(f"config.json: architectures is {shown(named)}; expected a list of names")
     return any(str(architecture).endswith("ForCausalLM") for architecture in named)
 
 
 def _windows(keys: Keys, model_type: str, n_layer: int) -> tuple[int | None, tuple[int, ...]]:
     """The sliding window and the layers that have it (transformers' configuration classes of each model type)."""
-    every = tuple(range(n_layer))
+    every = range(n_layer)
     if keys.values.get("sliding_window") is None or model_type == "llama":
         return None, ()
     window = keys.count("sliding_window")
     if model_type == "mistral":
-        return window, every
+        return window, tuple(every)
     if not keys.flag("use_sliding_window"):
         return None, ()
     kinds = keys.values.get("layer_types")
     if kinds is None:
-        return window, every[keys.values.get("max_window_layers", 28) :]
+        first = keys.values.get("max_window_layers", 28)
+        if isinstance(first, bool) or not isinstance(first, int) or first < 0:
+            raise ConfigError(f"config.json: max_window_layers is {shown(first)}; expected a whole number")
+        return window, tuple(every[first:])
     if not isinstance(kinds, list) or len(kinds) != n_layer:
         raise ConfigError(f"config.json: layer_types must name the kind of each of the {n_layer} layers")
     for kind in kinds:
         if kind not in ("full_attention", "sliding_attention"):
-            raise ConfigError(f"config.json: the layer type {kind!r} is not one this version computes")
+            raise ConfigError(f"config.json: the layer type {shown(kind)} is not one this version computes")
     return window, tuple(layer for layer in every if kinds[layer] == "sliding_attention")
 
 
 def _rotation(keys: Keys, d_head: int) -> Rotation:
     """rope_parameters (transformers 5), or rope_theta and rope_scaling (before), as a Rotation."""
-    found = keys.values.get("rope_parameters") or keys.values.get("rope_scaling") or {}
+    both = [v for k in ("rope_parameters", "rope_scaling") if (v := keys.values.get(k)) is not None]
+    if len(both) == 2:
+        raise ConfigError("config.json describes the rotation twice, as rope_parameters and as rope_scaling; keep one")
+    found = both[0] if both else {}
+    if d_head % 2:
+        raise ConfigError(f"config.json: a head of {d_head} components cannot turn in pairs")
     if not isinstance(found, Mapping):
-        raise ConfigError(f"config.json: the rotation's parameters are {found!r}; expected an object")
+        raise ConfigError(f"config.json: the rotation's parameters are {shown(found)}; expected an object")
     rope = Keys({"rope_theta": keys.values.get("rope_theta"), **found}, "config.json, rotation")
     base = rope.number("rope_theta", 10_000.0)
     kind = str(found.get("rope_type") or found.get("type") or "default")
     if kind not in SCALINGS:
-        raise UnsupportedError(f"config.json: {one_of('the rotation scaling', kind, SCALINGS)}")
+        raise UnsupportedError(f"config.json: {one_of('the rotation scaling', kind[:40], SCALINGS)}")
     wanted, read = SCALINGS[kind]
     for key in found:
         if key not in wanted and key not in ("rope_type", "type", "rope_theta"):
-            raise ConfigError(f"config.json: the rotation scaling {kind!r} has a key {key!r} that is not known here")
+            raise ConfigError(
+                f"config.json: the rotation scaling {kind!r} has a key {shown(key)} that is not known here"
+            )
     return Rotation(base, d_head, scaling=tuple(sorted(read(rope, keys).items())))
 
 

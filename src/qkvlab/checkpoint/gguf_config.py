@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import ConfigError, UnsupportedError
 from ..spec import ModelSpec, Rotation
-from .config import Keys
+from .config import Keys, shown
 from .tensors import Checkpoint
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3")
@@ -38,7 +38,7 @@ def spec_from_gguf(checkpoint: Checkpoint, *, name: str, allow: Collection[str] 
     architecture = Keys(meta, checkpoint.path.name).text("general.architecture")
     if architecture not in ARCHITECTURES:
         raise UnsupportedError(
-            f"{checkpoint.path.name}: the GGUF architecture {architecture!r} is not one this version computes "
+            f"{checkpoint.path.name}: the GGUF architecture {shown(architecture)} is not one this version computes "
             f"(it does: {', '.join(ARCHITECTURES)})"
         )
     allowed = _sort_keys(meta, architecture, checkpoint.path.name, allow)
@@ -51,8 +51,11 @@ def spec_from_gguf(checkpoint: Checkpoint, *, name: str, allow: Collection[str] 
     d_head = keys.count("attention.key_length", d_model // n_head)
     if keys.count("attention.value_length", d_head) != d_head:
         raise UnsupportedError(f"{name}: keys of {d_head} and values of another length are not computed here")
-    n_layer = keys.count("block_count")
-    window = own.get("attention.sliding_window") or None
+    n_layer = keys.layers("block_count")
+    window = own.get("attention.sliding_window", 0)
+    if isinstance(window, bool) or not isinstance(window, int) or window < 0:
+        raise ConfigError(f"{keys.where}: attention.sliding_window is {shown(window)}; expected a whole number")
+    window = window or None
     return ModelSpec(
         name=name,
         family="llama",
@@ -85,13 +88,13 @@ def _sort_keys(meta: dict[str, Any], architecture: str, where: str, allow: Colle
         key = full.removeprefix(f"{architecture}.")
         if full.startswith(HARMLESS) or (full != key and key in USED - REFUSED.keys()):
             continue
-        if full != key and key in REFUSED and value in REFUSED[key]:
+        if full != key and key in REFUSED and isinstance(value, bool | int | float | str) and value in REFUSED[key]:
             continue
         if full not in allow:
             reason = "changes the computation" if key in REFUSED else "is unknown to this version"
             raise ConfigError(
-                f"{where}: the key {full!r} ({str(value)[:60]}) {reason}; to go on without it, and have every "
-                f"result say so, pass --allow-config {full}"
+                f"{where}: the key {shown(full)} ({shown(value)}) {reason}; to go on without it, and have every "
+                f"result say so, pass --allow-config {shown(full)[1:-1]}"
             )
         allowed.append(full)
     return tuple(allowed)
@@ -100,22 +103,27 @@ def _sort_keys(meta: dict[str, Any], architecture: str, where: str, allow: Colle
 def _vocabulary(checkpoint: Checkpoint, keys: Keys) -> int:
     tokens = checkpoint.metadata.get("tokenizer.ggml.tokens")
     if "token_embd.weight" in checkpoint.tensors:
-        return checkpoint.tensors["token_embd.weight"].shape[0]
-    return keys.count("vocab_size", len(tokens) if tokens else None)
+        rows = checkpoint.tensors["token_embd.weight"].shape[0]
+        if keys.count("vocab_size", rows) != rows:
+            raise ConfigError(f"{keys.where}: vocab_size disagrees with the {rows} rows of token_embd.weight")
+        return rows
+    return keys.count("vocab_size", len(tokens) if tokens else 1)
 
 
 def _rotation(checkpoint: Checkpoint, keys: Keys, d_head: int) -> Rotation:
     base = keys.number("rope.freq_base", 10_000.0)
     dims = keys.count("rope.dimension_count", d_head)
-    if dims > d_head or dims % 2:
+    if dims != d_head or dims % 2:
         raise ConfigError(f"{keys.where}: {dims} rotated dims do not fit a head of {d_head}")
-    kind = keys.text("rope.scaling.type", "none")
+    kind = keys.text("rope.scaling.type", "linear" if "rope.scaling.factor" in keys.values else "none")
     scaling: dict[str, Any] = {}
     if "rope_freqs.weight" in checkpoint.tensors:
+        if kind != "none":
+            raise ConfigError(f"{keys.where}: has both rope_freqs.weight and the rotation scaling {shown(kind)}")
         from .decode import read_array
 
         factors = read_array(checkpoint.tensors["rope_freqs.weight"])
-        if factors.shape != (dims // 2,) or not np.all(factors > 0):
+        if factors.shape != (dims // 2,) or not np.all((factors > 0) & np.isfinite(factors)):
             raise ConfigError(f"{keys.where}: rope_freqs.weight must hold {dims // 2} positive numbers")
         scaling = {"kind": "factors", "factors": tuple(float(factor) for factor in factors)}
     elif kind == "linear":
@@ -131,5 +139,5 @@ def _rotation(checkpoint: Checkpoint, keys: Keys, d_head: int) -> Rotation:
             "attention_factor": 0.1 * float(np.log(factor)) + 1 if factor > 1 else 1.0,
         }
     elif kind != "none":
-        raise UnsupportedError(f"{keys.where}: the rotation scaling {kind!r} is not one of linear, yarn")
+        raise UnsupportedError(f"{keys.where}: the rotation scaling {shown(kind)} is not one of linear, yarn")
     return Rotation(base, dims, scaling=tuple(sorted(scaling.items())))

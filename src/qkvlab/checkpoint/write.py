@@ -59,7 +59,14 @@ def write_safetensors(
             "leave out --scores, or raise --max-bytes"
         )
     try:
-        handle, unfinished = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent or Path())
+        path = path.resolve() if path.is_symlink() else path
+        other = path.exists() and not path.is_file()
+    except OSError as error:
+        raise SourceError(f"cannot write {path}: {error.strerror}") from None
+    if other:
+        raise SourceError(f"cannot write {path}: it is there and is not a file")
+    try:
+        handle, unfinished = tempfile.mkstemp(prefix=".qkvlab-", dir=path.parent or Path())
     except OSError as error:
         raise SourceError(f"cannot write {path}: {error.strerror}") from None
     try:
