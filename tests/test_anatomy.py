@@ -163,4 +163,4 @@ def test_70_billion_parameters_in_1_gib_of_address_space(shards: int, tmp_path: 
 def test_the_real_models_in_1_gib_of_address_space(smollm2_path: Path, minilm_path: Path) -> None:
     for name, total in (("smollm2", 134_515_008), ("minilm", 22_565_376)):
         shown = launch("inspect", name, limit=one_gib)
-        assert (shown.status, shown.err) == (0, "") and f"total {total:,}" in " ".join(shown.out.split())
+        assert (shown.status, shown.err) == (0, "") and f"parameters {total:,}" in " ".join(shown.out.split())

@@ -142,9 +142,9 @@ class Model:
         if (text is None) == (ids is None):
             raise TextError("a trace needs either a text or token ids")
         tokens = self.encode(text, special=special) if text is not None else None
+        chosen = tokens.ids if tokens is not None else tuple(ids if ids is not None else ())
         if tokens is None:
-            self._check_ids(ids or ())
-        chosen = tokens.ids if tokens is not None else tuple(ids or ())
+            self._check_ids(chosen)
         for edit in edits:
             edit.check(self.spec, len(chosen))
         trace = Trace(self, chosen, tokens, edits, positions, self._best_base(chosen, edits))
