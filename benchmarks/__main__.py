@@ -12,6 +12,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 BENCHMARKS = {"cold": cold.main, "warm": warm.main, "long": long.main}
 
 
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def write_table() -> None:
     """One Markdown table of all results there are."""
     lines = ["| work | ours | peer | ratio | to reach |", "|---|---|---|---|---|"]
@@ -23,7 +27,7 @@ def write_table() -> None:
             memory = f", {row['ours (GiB)']:.2f} GiB" if "ours (GiB)" in row else ""
             reach = f"{row['reach (GiB)']:.0f} GiB" if memory else f"{row['reach']:g}"
             lines.append(
-                f"| {row['work']} | {ours:.3g} {unit}{memory} | {row['peer']}: {peer:.3g} {unit} "
+                f"| {row['work']} | {_figure(ours)} {unit}{memory} | {row['peer']}: {_figure(peer)} {unit} "
                 f"| {row['ratio']:.2f} | {reach} |"
             )
     (Path(__file__).parent.parent / "docs" / "speed-table.md").write_text("\n".join(lines) + "\n")

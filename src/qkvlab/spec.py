@@ -78,8 +78,6 @@ class ModelSpec:
     tied_embeddings: bool = False
     has_output: bool = True
     """Whether the model has an output head: without it there are no logits and no words."""
-    stored_as: str = "F32"
-    """The number type of most weights in the file, before they became float32 here."""
     allowed_config: tuple[str, ...] = ()
     """Configuration keys that were passed over on request: the numbers may not be the model's own."""
 
