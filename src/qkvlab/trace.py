@@ -35,7 +35,8 @@ class Trace:
 
     Made by `Model.trace`. Nothing runs until it is asked for, and then only as deep as the question goes; what has
     run is kept. Arrays are float32; those it keeps (x, q, k, v, z, final, logits) are read-only. Layers and positions
-    count from 0. It is linear in the text: scores and weights of a head are computed from its q and k when asked, and equal the forward pass's.
+    count from 0. It is linear in the text: scores and weights of a head are computed from its q and k when asked, and
+    equal the forward pass's.
     """
 
     def __init__(
