@@ -3,9 +3,11 @@
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -123,6 +125,16 @@ def tiny_model(tiny: Callable[[str], tuple[Any, Path]]) -> Callable[[str], Any]:
     from qkvlab.model import open_model
 
     return lambda kind: open_model(tiny(kind)[1])
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """The library as a person has it, without the checks of types that these tests load it with."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(autouse=True)

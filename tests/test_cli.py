@@ -218,6 +218,25 @@ def test_every_word_the_sentence_names_is_listed() -> None:
     assert all(f'"{word}"' in table for word in promoted)
 
 
+@pytest.mark.parametrize("more", [("--head", "3.1"), ()])
+def test_special_tokens_can_be_left_out_of_ask(minilm_path: Path, more: tuple[str, ...]) -> None:
+    command = ("ask", "the cat drank milk", "--token", "drank", "--model", "minilm", *more)
+    answer = run(*command, "--no-special", "--json").document()
+    assert answer["tokens"] == ["the", "cat", "drank", "milk"] and answer["token"]["index"] == 2
+    framed = run(*command, "--json").document()
+    assert framed["tokens"] == ["[CLS]", *answer["tokens"], "[SEP]"]
+    assert framed["looking_for"][0]["weight"] != answer["looking_for"][0]["weight"]
+    assert "[CLS]" not in run(*command, "--no-special").out
+    assert "the text is empty" in run("ask", "", "--token", "#0", "--model", "minilm", "--no-special").complaint()
+
+
+def test_special_tokens_can_be_left_out_of_find(minilm_path: Path) -> None:
+    command = ("find", "a cat sat", "--query", "cat", "--key", "sat", "--model", "minilm", "--no-special")
+    found = run(*command, "--json").document()
+    assert found["tokens"] == ["a", "cat", "sat"] and (found["query"]["index"], found["key"]["index"]) == (1, 2)
+    assert "[CLS]" not in run(*command).out
+
+
 # ---- models and pull
 
 

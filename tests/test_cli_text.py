@@ -158,13 +158,29 @@ def test_a_complaint_about_a_text_with_controls_is_safe() -> None:
 # ---- streams
 
 
-def test_a_reader_that_leaves_is_no_mishap(toy: Path) -> None:
-    command = f"$QKVLAB ask 'the cat drank because it was' --token it --model '{toy}'"
-    for more in ("", "--json"):
-        ran = shell(f"{command} {more} | true")
-        assert (ran.out, ran.err) == ("", "")
-    ran = shell(f"{command} --json | head -1")
-    assert (ran.out, ran.err) == ("{\n", "")
+@pytest.mark.parametrize(
+    "command", ["ask 'the cat' --token cat --head 0.0", "find 'a cat' --query cat --key a", "inspect"]
+)
+@pytest.mark.parametrize("form", ["", "--json"])
+def test_a_reader_that_leaves_is_no_mishap(command: str, form: str, toy: Path) -> None:
+    model = f"'{toy}'" if command == "inspect" else f"--model '{toy}'"
+    for reader, read in (("true", 0), ("head -1", 1)):
+        ran = shell(f"set -o pipefail; $QKVLAB {command} {model} {form} | {reader}")
+        assert (ran.err, ran.status, ran.out.count("\n")) == ("", 0, read)
+
+
+@pytest.mark.parametrize("command", ["models", "models --json", "--help", "ask --help", "--version", ""])
+def test_a_reader_that_never_was_is_no_mishap(command: str) -> None:
+    for silence in ("| true", ">&-"):
+        assert shell(f"set -o pipefail; $QKVLAB {command} {silence}") == Ran("", "", 0)
+
+
+@pytest.mark.parametrize("silence", ["2>&1 | true", "2>/dev/full", "2>&-"])
+def test_complaints_that_nobody_reads_change_nothing(silence: str, toy: Path, tmp_path: Path) -> None:
+    assert shell(f"set -o pipefail; $QKVLAB frobnicate {silence}") == Ran("", "", 2)
+    target = tmp_path / "trace.safetensors"
+    ran = shell(f"set -o pipefail; $QKVLAB trace 'the cat' -o '{target}' --model '{toy}' {silence}")
+    assert ran == Ran("", "", 0) and target.stat().st_size > 0
 
 
 def test_a_full_disk_is_one_line(toy: Path) -> None:

@@ -98,6 +98,10 @@ def test_an_encoder_has_no_logits(minilm_path: Path, tmp_path: Path) -> None:
     assert "logits" not in arrays and arrays["final"].shape[1] == 384
     with safe_open(tmp_path / "out.safetensors", "numpy") as file:
         assert json.loads(file.metadata()["special"])[0] is True
+    assert run("trace", "two cats", "-o", tmp_path / "bare", "--model", "minilm", "--no-special").status == 0
+    with safe_open(tmp_path / "bare", "numpy") as file:
+        assert json.loads(file.metadata()["special"]) == [False, False]
+        assert json.loads(file.metadata()["tokens"]) == ["two", "cats"]
 
 
 @pytest.mark.parametrize(("given", "layers"), [("0-2", {0, 1, 2}), ("1", {1}), ("2-2", {2}), ("0-1", {0, 1})])

@@ -179,6 +179,20 @@ def test_rotation_kinds() -> None:
     assert rotation(rope_scaling={"rope_type": "default"}).scaling == ()
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({**YARN, "rope_theta": 1}, "rope_theta is 1, "),
+        ({**YARN, "factor": 10**400}, "factor is 1000"),
+        ({**YARN, "factor": 1e-300}, "factor is 1e-300; expected a positive number, from 1e-37 to 1e38"),
+        ({**LLAMA3, "high_freq_factor": 1.0}, "high_freq_factor is 1.0; expected more than low_freq_factor, 1.0"),
+        ({**LLAMA3, "high_freq_factor": 0.5}, "high_freq_factor is 0.5"),
+    ],
+)
+def test_scalings_that_cannot_be_computed(changes: dict[str, Any], says: str) -> None:
+    assert says in refusal(QWEN, rope_scaling=changes)
+
+
 @pytest.mark.parametrize("kind", ["dynamic", "longrope", "su", "mrope", "proportional", "NTK", "yarn2"])
 def test_another_scaling_is_refused_by_name(kind: str) -> None:
     for key in ("type", "rope_type"):

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from conftest import edit_config
 from qkvlab.anatomy import inspect
 from qkvlab.checkpoint.config import CONFIG_READERS
-from qkvlab.errors import CheckpointError, ConfigError, QkvLabError, UnsupportedError
+from qkvlab.errors import CheckpointError, ConfigError, UnsupportedError
 from qkvlab.model import open_model
 from terminal import one_gib
 from test_config import IDS, LLAMA_3_8B, QWEN, Tiny, one_line, refusal
@@ -153,8 +153,21 @@ def test_an_output_head_there_or_not(tiny: Tiny, boxes: dict[str, Path], tmp_pat
 def test_no_configuration_or_an_empty_one(tiny: Tiny, tmp_path: Path) -> None:
     folder = edit_config(tiny("llama")[1], tmp_path / "m")
     (folder / "config.json").write_text("{}")
-    with pytest.raises(QkvLabError, match=r"config\.json"):
+    for path in (folder, folder / "model.safetensors"):
+        with pytest.raises(ConfigError, match=r"^config\.json is empty; it needs model_type \(one of llama, "):
+            open_model(path)
+    (folder / "config.json").write_text('{"hidden_size": 28}')
+    with pytest.raises(ConfigError, match=r"^config\.json: model_type is missing; expected a text$"):
         open_model(folder)
     (folder / "config.json").unlink()
     with pytest.raises(CheckpointError, match=r"no config\.json"):
         open_model(folder / "model.safetensors")
+
+
+def test_one_text_is_no_list_of_keys_to_pass_over(tiny: Tiny, tmp_path: Path) -> None:
+    """ "warp" stands within "warp_factor", and would let it pass unnamed."""
+    folder = edit_config(tiny("llama")[1], tmp_path / "m", warp=9)
+    for opened in (open_model, inspect):
+        with pytest.raises(ConfigError, match=r"^allow_config is the text 'warp_factor'; expected a list of keys$"):
+            opened(str(folder), allow_config="warp_factor")
+    assert open_model(folder, allow_config=["warp"]).spec.allowed_config == ("warp",)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import unchecked
 from qkvlab import edits as e
 from qkvlab.errors import EditError
 from qkvlab.spec import ModelSpec, Rotation
@@ -46,47 +48,25 @@ REFUSED: list[tuple[e.Edit, str]] = [
     (e.Tie(where="1.6"), "no head 1.6"),
     (e.Tie(where="3.0"), "no head 3.0"),
     (e.Tie(where="3"), "no layer 3"),
-    (e.Mute(where="", key=0), "not a head address"),
-    (e.Ablate(where="everything"), "not a head address"),
-    (e.Ablate(where="-1"), "not a head address"),
-    (e.StopRotation(where="1.2.3"), "not a head address"),
-    (e.ScaleScores(where="1,2", factor=1.0), "not a head address"),
-    (e.ShiftQuery(head="1", query=0, shift=SHIFT), "not a head address"),
-    (e.ShiftQuery(head="all", query=0, shift=SHIFT), "not a head address"),
     (e.AimQuery(head="0.6", query=1, key=0), "no head 0.6"),
     (e.ShiftKey(kv_head="1.2", token=0, shift=SHIFT), "no K/V head 1.2"),
     (e.ShiftKey(kv_head="3.0", token=0, shift=SHIFT), "no K/V head 3.0"),
     (e.SwapValue(kv_head="1.5", token=0, source=1), "no K/V head 1.5"),
-    (e.SwapValue(kv_head="x", token=0, source=1), "not a head address"),
     (e.ShareKV(first_layer=0, last_layer=3), "layers 0 to 3"),
     (e.ShareKV(first_layer=2, last_layer=1), "layers 2 to 1"),
-    (e.ShareKV(first_layer=-1, last_layer=1), "layers -1 to 1"),
     (e.ShareKV(first_layer=0, last_layer=1, n_kv_head=3), "cannot be shared as 3"),
-    (e.ShareKV(first_layer=0, last_layer=1, n_kv_head=0), "cannot be shared as 0"),
+    (e.ShareKV(first_layer=0, last_layer=1, n_kv_head=4), "cannot be shared as 4"),
     # no such token
     (e.Mute(key=11), "no token #11"),
-    (e.Mute(key=-1), "no token #-1"),
     (e.Mute(key=3, query=11), "no token #11"),
     (e.Strengthen(query=11, key=0, amount=1.0), "no token #11"),
     (e.AimQuery(head="1.2", query=11, key=0), "no token #11"),
     (e.ShiftQuery(head="1.2", query=11, shift=SHIFT), "no token #11"),
-    (e.ShiftKey(kv_head="1.1", token=-1, shift=SHIFT), "no token #-1"),
     (e.SwapValue(kv_head="1.1", token=0, source=11), "no token #11"),
-    # numbers that are none
-    (e.ShiftKey(kv_head="1.1", token=0, shift=SHIFT[1:]), "got 9"),
-    (e.ShiftQuery(head="1.2", query=0, shift=(*SHIFT, 1.0)), "got 11"),
-    (e.ShiftQuery(head="1.2", query=0, shift=(NAN,) * 10), "finite numbers"),
-    (e.ShiftKey(kv_head="1.1", token=0, shift=(*SHIFT[1:], INF)), "finite numbers"),
-    (e.Ablate(to=SHIFT[1:]), "got 9"),
-    (e.Ablate(to=(NAN,) * 10), "finite numbers"),
-    (e.Strengthen(query=3, key=2, amount=NAN), "amount"),
-    (e.Strengthen(query=3, key=2, amount=-INF), "amount"),
-    (e.AimQuery(head="1.2", query=3, key=2, margin=INF), "margin"),
-    (e.AimQuery(head="1.2", query=3, key=2, margin=NAN), "margin"),
-    (e.ScaleScores(factor=-0.5), "factor"),
-    (e.ScaleScores(factor=NAN), "factor"),
-    (e.ScaleScores(factor=INF), "factor"),
-    *((e.Tie(strength=strength), f"strength is {strength!r}") for strength in (-0.01, 1.01, NAN, INF)),
+    # a vector of another length than a head's
+    (e.ShiftKey(kv_head="1.1", token=0, shift=SHIFT[1:]), "9 numbers; expected 10"),
+    (e.ShiftQuery(head="1.2", query=0, shift=(*SHIFT, 1.0)), "11 numbers; expected 10"),
+    (e.Ablate(to=SHIFT[1:]), "9 numbers; expected 10"),
 ]
 
 
@@ -109,6 +89,81 @@ def test_a_trace_refuses_before_it_runs_and_an_encoder_may_look_ahead(tiny_model
     with pytest.raises(EditError, match="comes after"):
         tiny_model("llama").trace(ids=IDS, edits=[e.Tie(), ahead])
     assert tiny_model("bert").trace(ids=IDS, edits=[ahead]).weights("0.0")[3, 4] == 0
+
+
+# ---- what could never act is refused when it is made, from Python and from JSON alike
+
+JUNK = [None, True, [], {}, "x", b"1.2", 1.5, NAN, -1, 10**400, 10**5000, [[1.0]], (1, 2), np.bool_(True)]
+COUNTS = ["3", 3.0, np.float32(3), [3], *JUNK]
+NUMBERS = ["1", INF, -INF, [1.0], 1e7, *(value for value in JUNK if value not in (1.5, -1))]
+VECTORS = [
+    "0000000000", 0.5, (NAN,) * 10, (*SHIFT[1:], INF), (*SHIFT[1:], 1e7), (*SHIFT[1:], True), (*SHIFT[1:], "1"),
+    [list(SHIFT)], np.ones((1, 10)), np.array(1.0), np.ones(10, bool), np.ones(10, complex), *JUNK[:5], 10**400,
+]  # fmt: skip
+HEADS = ["", "1", "all", "1.2.3", "1,2", "-1.0", "1.-2", 1, *JUNK]
+SCOPES = ["", "everything", "-1", "1.2.3", "1,2", "²", 13, *JUNK]
+GOOD: dict[str, dict[str, Any]] = {
+    "shift-key": {"kv_head": "1.1", "token": 3, "shift": SHIFT},
+    "swap-value": {"kv_head": "1.1", "token": 3, "source": 2},
+    "share-kv": {"first_layer": 0, "last_layer": 1, "n_kv_head": 1},
+    "shift-query": {"head": "1.2", "query": 3, "shift": SHIFT},
+    "aim-query": {"head": "1.2", "query": 3, "key": 2, "margin": 1.0},
+    "tie": {"where": "1.2"},
+    "stop-rotation": {"where": "1.2"},
+    "mute": {"where": "1.2", "key": 2, "query": 3},
+    "strengthen": {"where": "1.2", "query": 3, "key": 2, "amount": 1.0},
+    "scale-scores": {"where": "1.2", "factor": 1.0},
+    "ablate": {"where": "1.2", "to": SHIFT},
+}
+WRONG: dict[str, list[Any]] = {
+    **dict.fromkeys(("token", "source", "query", "key", "first_layer", "last_layer"), COUNTS),
+    "n_kv_head": [0, *COUNTS],
+    "strength": [-0.01, 1.01, 2, *NUMBERS],
+    "factor": [-0.5, *NUMBERS],
+    **dict.fromkeys(("amount", "margin"), NUMBERS),
+    "shift": VECTORS,
+    "to": ["nothing", "Zero", "", *VECTORS],
+    **dict.fromkeys(("head", "kv_head"), HEADS),
+    "where": SCOPES,
+}
+
+
+def read_json(**values: Any) -> e.Edit:
+    return e.edit_from_dict(values)
+
+
+@pytest.mark.parametrize(("kind", "field"), [(kind, name) for kind in GOOD for name in (*GOOD[kind], "strength")])
+def test_a_wrong_value_is_refused_when_the_edit_is_made(kind: str, field: str) -> None:
+    assert can_act(e.KINDS[kind](**GOOD[kind]), SPEC, N)
+    for value in WRONG[field]:
+        if (kind, field, value) == ("mute", "query", None):
+            continue
+        for make in (e.KINDS[kind], partial(read_json, kind=kind)):
+            with unchecked(), pytest.raises(EditError) as caught:
+                make(**{**GOOD[kind], field: value})
+            said = str(caught.value)
+            assert said.startswith(f"{kind}: {field} is ") and "; expected " in said
+            assert "\n" not in said and len(said) < 200
+
+
+def test_what_it_was_given_is_kept_as_plain_values() -> None:
+    """NumPy's numbers and arrays, lists and whole numbers make the same edit, which serialises."""
+    with unchecked():
+        for shift in (list(SHIFT), np.array(SHIFT), np.array(SHIFT, np.float32), tuple(np.float32(x) for x in SHIFT)):
+            edit = e.ShiftQuery(head="1.2", query=np.int64(3), shift=shift, strength=1)
+            assert edit == e.ShiftQuery(head="1.2", query=3, shift=SHIFT) and hash(edit)
+            assert e.edit_from_dict(json.loads(json.dumps(edit.to_dict()))) == edit
+        assert e.Ablate(to=[1, 2]).to == (1.0, 2.0) and type(e.Mute(key=np.uint8(3)).key) is int
+
+
+@pytest.mark.parametrize("edits", [5, e.Tie(), {"kind": "tie"}, ["tie"], [None], [{"kind": "tie"}], "tie", [e.Tie]])
+def test_what_is_no_list_of_edits(edits: Any, tiny_model: Callable[[str], Any]) -> None:
+    model = tiny_model("llama")
+    with unchecked(), pytest.raises(EditError, match="edit") as caught:
+        model.trace(ids=IDS, edits=edits)
+    assert "\n" not in str(caught.value)
+    with unchecked():
+        assert model.trace(ids=IDS, edits=(edit for edit in [e.Tie()])).edits == (e.Tie(),)
 
 
 # ---- JSON
@@ -147,38 +202,38 @@ BAD_JSON = [
     ('{"kind": "strengthen", "query": 3}', "key, amount"),
     ('{"kind": "shift-key", "kv_head": "1.1", "token": 0}', "shift"),
     ('{"kind": "share-kv"}', "first_layer, last_layer"),
-    ('{"kind": "mute", "key": true}', "not of its type"),
-    ('{"kind": "mute", "key": 3.0}', "not of its type"),
-    ('{"kind": "mute", "key": "3"}', "not of its type"),
-    ('{"kind": "mute", "key": null}', "not of its type"),
-    ('{"kind": "mute", "key": 3, "query": false}', "not of its type"),
-    ('{"kind": "strengthen", "query": null, "key": 2, "amount": 1}', "not of its type"),
-    ('{"kind": "strengthen", "query": 3, "key": 2, "amount": true}', "not of its type"),
-    ('{"kind": "strengthen", "query": 3, "key": 2, "amount": "1"}', "not of its type"),
-    ('{"kind": "tie", "where": 1}', "not of its type"),
-    ('{"kind": "tie", "where": ["1.2"]}', "not of its type"),
-    ('{"kind": "tie", "strength": false}', "not of its type"),
-    ('{"kind": "tie", "strength": "1"}', "not of its type"),
-    ('{"kind": "tie", "strength": null}', "not of its type"),
-    ('{"kind": "ablate", "to": "nothing"}', "ablate: "),
-    ('{"kind": "ablate", "to": 0}', "not of its type"),
-    ('{"kind": "ablate", "to": [1, null]}', "not of its type"),
-    ('{"kind": "ablate", "to": {"mean": 1}}', "not of its type"),
-    ('{"kind": "shift-query", "head": "1.2", "query": 3, "shift": "0000000000"}', "not of its type"),
-    ('{"kind": "shift-query", "head": "1.2", "query": 3, "shift": [true, 0, 0, 0, 0, 0, 0, 0, 0, 0]}', "not of its"),
-    ('{"kind": "shift-query", "head": "1.2", "query": 3, "shift": [[0, 0, 0, 0, 0, 0, 0, 0, 0, 0]]}', "not of its"),
-    ('{"kind": "share-kv", "first_layer": 0, "last_layer": 1.5}', "not of its type"),
-    ('{"kind": "strengthen", "query": 3, "key": 2, "amount": NaN}', "amount"),
-    ('{"kind": "scale-scores", "factor": Infinity}', "factor"),
-    ('{"kind": "tie", "strength": NaN}', "strength is nan"),
-    ('{"kind": "ablate", "to": [NaN, 0, 0, 0, 0, 0, 0, 0, 0, 0]}', "finite"),
+    ('{"kind": "mute", "key": true}', "; expected "),
+    ('{"kind": "mute", "key": 3.0}', "; expected "),
+    ('{"kind": "mute", "key": "3"}', "; expected "),
+    ('{"kind": "mute", "key": null}', "; expected "),
+    ('{"kind": "mute", "key": 3, "query": false}', "; expected "),
+    ('{"kind": "strengthen", "query": null, "key": 2, "amount": 1}', "; expected "),
+    ('{"kind": "strengthen", "query": 3, "key": 2, "amount": true}', "; expected "),
+    ('{"kind": "strengthen", "query": 3, "key": 2, "amount": "1"}', "; expected "),
+    ('{"kind": "tie", "where": 1}', "; expected "),
+    ('{"kind": "tie", "where": ["1.2"]}', "; expected "),
+    ('{"kind": "tie", "strength": false}', "; expected "),
+    ('{"kind": "tie", "strength": "1"}', "; expected "),
+    ('{"kind": "tie", "strength": null}', "; expected "),
+    ('{"kind": "ablate", "to": "nothing"}', "expected 'zero', 'mean', or a vector"),
+    ('{"kind": "ablate", "to": 0}', "; expected "),
+    ('{"kind": "ablate", "to": [1, null]}', "; expected "),
+    ('{"kind": "ablate", "to": {"mean": 1}}', "; expected "),
+    ('{"kind": "shift-query", "head": "1.2", "query": 3, "shift": "0000000000"}', "; expected "),
+    ('{"kind": "shift-query", "head": "1.2", "query": 3, "shift": [true, 0, 0, 0, 0, 0, 0, 0, 0, 0]}', "; expected "),
+    ('{"kind": "shift-query", "head": "1.2", "query": 3, "shift": [[0, 0, 0, 0, 0, 0, 0, 0, 0, 0]]}', "; expected "),
+    ('{"kind": "share-kv", "first_layer": 0, "last_layer": 1.5}', "; expected "),
+    ('{"kind": "strengthen", "query": 3, "key": 2, "amount": NaN}', "amount is nan; expected a number"),
+    ('{"kind": "scale-scores", "factor": Infinity}', "factor is inf; expected a number"),
+    ('{"kind": "tie", "strength": NaN}', "strength is nan; expected a number from 0 to 1"),
+    ('{"kind": "ablate", "to": [NaN, 0, 0, 0, 0, 0, 0, 0, 0, 0]}', "to is [nan, 0, "),
 ]
 
 
 @pytest.mark.parametrize(("text", "says"), BAD_JSON)
 def test_bad_json_is_refused(text: str, says: str) -> None:
     with pytest.raises(EditError) as caught:
-        e.edit_from_dict(json.loads(text)).check(SPEC, N)
+        e.edit_from_dict(json.loads(text))
     assert says in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -210,6 +265,7 @@ JSON = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-3, 12)
+    | st.integers()
     | st.floats()
     | st.sampled_from(["", "1.2", "1", "all", "mean", "x" * 99]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -230,24 +286,43 @@ def test_one_wrong_value_is_refused_or_right(kind: str, junk: Any, data: st.Data
         assert can_act(edit, SPEC, N) in (True, False)
 
 
-HUGE: list[e.Edit] = [
-    *(e.Strengthen(where="1.2", query=6, key=3, amount=amount) for amount in (1e30, 1e39, -1e39, 1e300)),
-    *(e.ShiftKey(kv_head="1.0", token=3, shift=(size,) * 10) for size in (1e30, 1e38, 1e300)),
-    *(e.ShiftQuery(head="1.2", query=3, shift=(size,) * 10) for size in (1e30, 1e38, 1e300)),
-    *(e.AimQuery(head="1.2", query=6, key=3, margin=margin) for margin in (1e15, 1e39, 1e300)),
-    *(e.Ablate(where="1.2", to=(size,) * 10) for size in (1e15, 1e38, 1e300)),
-    e.ScaleScores(factor=1e6),
+ANYTHING = JSON | st.fixed_dictionaries(
+    {"kind": JSON | st.sampled_from(list(e.KINDS))}, optional={name: JSON for name in (*WRONG, "other")}
+)
+
+
+@given(junk=ANYTHING)
+def test_no_junk_does_more_than_be_refused(junk: Any) -> None:
+    for candidate in (junk, [junk], {"kind": junk}, {"kind": "tie", "where": junk}, {"kind": "ablate", "to": junk}):
+        try:
+            edit = e.edit_from_dict(candidate)
+        except EditError as error:
+            assert "\n" not in str(error) and len(str(error)) < 400
+        else:
+            assert can_act(edit, SPEC, N) in (True, False)
+            assert e.edit_from_dict(json.loads(json.dumps(edit.to_dict(), allow_nan=False))) == edit
+
+
+HUGE: list[dict[str, Any]] = [
+    *({**GOOD["strengthen"], "kind": "strengthen", "amount": size} for size in (1e6, 1e30, 1e39, -1e39, 1e300)),
+    *({**GOOD["shift-key"], "kind": "shift-key", "shift": [size] * 10} for size in (1e6, 1e30, 1e38, 1e300)),
+    *({**GOOD["shift-query"], "kind": "shift-query", "shift": [size] * 10} for size in (1e6, 1e30, 1e38, 1e300)),
+    *({**GOOD["aim-query"], "kind": "aim-query", "margin": size} for size in (1e6, 1e15, 1e39, 1e300)),
+    *({**GOOD["ablate"], "kind": "ablate", "to": [size] * 10} for size in (1e6, 1e15, 1e38, 1e300)),
+    {"kind": "scale-scores", "factor": 1e6},
 ]
 
 
-@pytest.mark.parametrize("edit", HUGE, ids=lambda edit: f"{edit.kind}")
-def test_huge_numbers_are_refused_or_leave_finite_ones(edit: e.Edit, tiny_model: Callable[[str], Any]) -> None:
+@pytest.mark.parametrize("values", HUGE, ids=lambda values: values["kind"])
+def test_huge_numbers_are_refused_or_leave_finite_ones(
+    values: dict[str, Any], tiny_model: Callable[[str], Any]
+) -> None:
     """Beyond float32 they would become inf, then NaN in every row of the block, before the query too: 0 · NaN is NaN.
     From there they would reach any trace, edited or not, that shares those rows."""
     model = tiny_model("llama")
     try:
         with np.errstate(all="ignore"):
-            trace = model.trace(ids=IDS, edits=[edit]).run()
+            trace = model.trace(ids=IDS, edits=[e.edit_from_dict(values)]).run()
     except EditError:
         return
     assert np.isfinite(model.trace(ids=IDS[:3]).logits).all(), "the unedited text is harmed"

@@ -13,7 +13,7 @@ import pytest
 import gguf_files
 from qkvlab.anatomy import inspect
 from qkvlab.checkpoint.gguf_config import REFUSED, USED
-from qkvlab.errors import CheckpointError, ConfigError, QkvLabError, UnsupportedError
+from qkvlab.errors import CheckpointError, ConfigError, QkvLabError, SourceError, UnsupportedError
 from qkvlab.model import Model, open_model
 from qkvlab.models.weights import turned_rows
 from terminal import one_gib, run
@@ -79,6 +79,23 @@ def test_half_precision(tiny: Tiny, write: Write) -> None:
     np.testing.assert_array_equal(one, open_model(write("llama", **full)).trace(ids=IDS).logits)
 
 
+def test_a_folder_with_one_gguf_file_is_that_file(tiny: Tiny, write: Write) -> None:
+    path = write("llama")
+    (path.parent / "README.md").write_text("a model")
+    (path.parent / "pytorch_model.bin").write_bytes(b"PK")
+    opened = open_model(path.parent)
+    assert opened.checkpoint.format == "gguf" and opened.spec.name == path.parent.name
+    compare(opened, open_model(tiny("llama")[1]))
+    assert inspect(str(path.parent)).format == "gguf"
+
+
+def test_a_folder_with_two_gguf_files_names_them(write: Write) -> None:
+    folder = write("llama").parent
+    write("qwen2")
+    message = refused(folder, SourceError)
+    assert "has 2 .gguf files (llama.gguf, qwen2.gguf); give the path of one of them" in message
+
+
 def test_rows_left_in_file_order_would_show(write: Write) -> None:
     """Planted: a file whose rows were never permuted reads as another model. Each head's W_q W_kᵀ is the same,
     so scores before rotation agree, and the first token's own score; all others differ by order 1."""
@@ -137,6 +154,11 @@ def test_scaling_in_the_metadata(kind: str, tiny: Tiny, write: Write) -> None:
     if kind == "llama-yarn":
         scaling |= {"rope.scaling.original_context_length": 32, "rope.scaling.finetuned": True}
     compare(open_model(write(kind, scaling)), open_model(folder), 1e-5)
+
+
+def test_yarn_over_a_base_of_one(write: Write) -> None:
+    changes = {"rope.scaling.type": "yarn", "rope.scaling.factor": 2.0, "rope.scaling.original_context_length": 32}
+    assert "rope.freq_base is 1" in refused(write("llama", {**changes, "rope.freq_base": 1.0}))
 
 
 def test_a_factor_without_a_kind_is_linear_or_refused(tiny: Tiny, write: Write) -> None:

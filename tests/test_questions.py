@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conftest import unchecked
 from qkvlab.edits import Ablate, Edit, Mute
 from qkvlab.errors import HeadError, TokenError, UnsupportedError
 from qkvlab.model import Model, open_model
@@ -92,6 +93,14 @@ def plain_scores(trace: Trace, layer: int, head: int) -> np.ndarray:
 def plain_weights(trace: Trace, layer: int, head: int) -> np.ndarray:
     e = np.exp(plain_scores(trace, layer, head))
     return e / e.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize("name", [None, 1.0, b"cat", ["cat"], np.float32(1), True, np.array([1, 2])])
+def test_what_is_no_name_of_a_token(name: Any) -> None:
+    with unchecked(), pytest.raises(TokenError, match="named by its text or its number; got"):
+        token_index(("the", "cat"), name)
+    with unchecked():
+        assert token_index(("the", "cat"), np.int64(1)) == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -191,6 +200,9 @@ def test_predict(kind: str, tiny_model: Open) -> None:
     assert len(predict(trace, top=1000)) == 53
     with pytest.raises(UnsupportedError, match="no output head"):
         predict(tiny_model("bert").trace(ids=IDS))
+    for position in (10, -11, 1.0, "1", None, True):
+        with unchecked(), pytest.raises(TokenError, match=r"there is no position .*; the text has #0 to #9"):
+            predict(trace, position)
 
 
 # ---- words

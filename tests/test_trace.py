@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conftest import unchecked
 from qkvlab import edits as e
 from qkvlab.errors import HeadError, TextError, TokenError, UnsupportedError
 from qkvlab.mechanism import softmax
 from qkvlab.models import FAMILIES
+from qkvlab.spec import Head
 from qkvlab.trace import Cancelled, Trace
 
 IDS = (3, 17, 42, 5, 29, 8, 11, 50, 2, 31, 7)
@@ -311,6 +313,27 @@ def test_no_such_head_or_layer(tiny_model: Tiny) -> None:
     np.testing.assert_array_equal(trace.scores("L1H4"), trace.scores((1, 4)))
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        (1,), (1, 2, 3), ("a", "b"), ("1", "2"), (1.0, 2), (True, 2), (1, None), (1, 2.5, 3), (), [1, 2], {1: 2}, 1.5,
+        13, None, b"1.2", "1.2.3", "", "13", "²·1", np.array([1, 2]), np.float64(1.2), "9" * 5000, 10**5000,
+    ],
+    ids=lambda address: type(address).__name__,
+)  # fmt: skip
+def test_what_is_no_address_of_a_head(address: Any) -> None:
+    with unchecked(), pytest.raises(HeadError, match="is not a head address; write layer") as caught:
+        Head.parse(address)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
+
+
+def test_every_way_to_write_an_address() -> None:
+    with unchecked():
+        for address in ("13.8", " l13h8 ", "L13H8", (13, 8), Head(13, 8), (np.int64(13), np.uint8(8))):
+            found = Head.parse(address)
+            assert found == Head(13, 8) and [type(part) for part in found] == [int, int] and str(found) == "13.8"
+
+
 @pytest.mark.parametrize("name", ["x", "normed", "q_raw", "k_raw", "q", "k", "v", "z", "out", "mlp"])
 def test_no_such_layer(name: str, tiny_model: Tiny) -> None:
     trace = tiny_model("llama").trace(ids=IDS)
@@ -337,6 +360,44 @@ def test_texts_and_ids_that_cannot_be_traced(tiny_model: Tiny, smollm2: Any) -> 
         smollm2.trace("one " * 9_000)
     with pytest.raises(UnsupportedError, match="tokenizer"):
         gpt2.trace("a text")
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [1.0], [3, 1.5], ["3"], "3", "abc", b"ab", bytearray(b"ab"), [True], [3, False], [[3]], [(3,)], [None], [-1],
+        [53], [3, 10**400], [10**5000], 3, 3.0, {3}, {3: 4}, iter([3]), np.array([1.0]), np.array([True]),
+        np.array([[3]]), np.array(3), np.array(["3"]), np.array([-1]), np.array([2**63], np.uint64),
+        [float("nan")], [np.float32(3)],
+    ],
+    ids=lambda ids: f"{type(ids).__name__}",
+)  # fmt: skip
+def test_ids_of_another_kind_are_refused_not_rounded(ids: Any, tiny_model: Tiny) -> None:
+    model = tiny_model("llama")
+    with (
+        unchecked(),
+        pytest.raises(TokenError, match=r"vocabulary: a whole number from 0 to 52|list of whole") as caught,
+    ):
+        model.trace(ids=ids)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint8])
+def test_ids_from_numpy(dtype: Any, tiny_model: Tiny) -> None:
+    model = tiny_model("llama")
+    for ids in (np.array(IDS, dtype), [dtype(id) for id in IDS], list(IDS), range(3, 9)):
+        with unchecked():
+            trace = model.trace(ids=ids)
+        assert trace.ids == tuple(int(id) for id in ids) and {type(id) for id in trace.ids} == {int}
+
+
+@pytest.mark.parametrize(
+    "positions", ["first", "Last", "", None, 0, -1, True, ["all"], ("last", "all"), np.array([1, 2])]
+)
+def test_other_positions_are_refused_by_name(positions: Any, tiny_model: Tiny) -> None:
+    model = tiny_model("llama")
+    with unchecked(), pytest.raises(UnsupportedError, match=r"^positions .* is not known.*\(accepted: last, all\)$"):
+        model.trace(ids=IDS, positions=positions)
 
 
 def test_an_encoder_has_no_logits(tiny_model: Tiny) -> None:

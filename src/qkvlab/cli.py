@@ -55,11 +55,16 @@ allow_config = click.option(
 top_option = click.option(
     "--top", type=click.IntRange(1), metavar="N", default=5, show_default="5", help="Rows to show."
 )
+no_special = click.option(
+    "--no-special",
+    is_flag=True,
+    help="Leave out the special tokens that the tokenizer adds, as [CLS] or <s>.",
+)
 
 
-def opening(command: F) -> F:
-    """The options of every command that opens a model."""
-    return allow_config(model_option(command))
+def tracing(command: F) -> F:
+    """The options of every command that follows a text through a model."""
+    return allow_config(no_special(model_option(command)))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -82,17 +87,24 @@ def cli() -> None:
 @click.option(
     "--head", metavar="HEAD", help="The head to ask, as layer.head; without it, the one where the token lands hardest."
 )
-@opening
+@tracing
 @top_option
 @as_json
 def ask(
-    text: str, token: str, head: str | None, model_name: str, allow_config: tuple[str, ...], top: int, json_: bool
+    text: str,
+    token: str,
+    head: str | None,
+    model_name: str,
+    no_special: bool,
+    allow_config: tuple[str, ...],
+    top: int,
+    json_: bool,
 ) -> None:
     """Ask a token what it looks for, who finds it, what it hands over."""
     from . import questions
 
     model = _open(model_name, allow_config, quiet=json_)
-    trace = model.trace(text)
+    trace = model.trace(text, special=not no_special)
     index = questions.token_index(trace.tokens, token)
     landings = None
     if head is None:
@@ -115,18 +127,25 @@ def ask(
 @click.argument("text", type=TEXT)
 @click.option("--query", required=True, metavar="TOKEN", help="The token that looks.")
 @click.option("--key", required=True, metavar="TOKEN", help="The token that is looked at.")
-@opening
+@tracing
 @click.option("--top", type=click.IntRange(1), metavar="N", default=10, show_default="10", help="Heads to show.")
 @as_json
 def find(
-    text: str, query: str, key: str, model_name: str, allow_config: tuple[str, ...], top: int, json_: bool
+    text: str,
+    query: str,
+    key: str,
+    model_name: str,
+    no_special: bool,
+    allow_config: tuple[str, ...],
+    top: int,
+    json_: bool,
 ) -> None:
     """Rank the heads by the weight with which one token looks at another."""
     from . import questions
 
     model = _open(model_name, allow_config, quiet=json_)
     model.weights.prefetch(range(model.spec.n_layer))
-    trace = model.trace(text)
+    trace = model.trace(text, special=not no_special)
     at, of = questions.token_index(trace.tokens, query), questions.token_index(trace.tokens, key)
     rows = questions.find(trace, at, of)[:top]
     if json_:
@@ -153,7 +172,7 @@ def find(
     show_default="4 GiB",
     help="Refuse a larger file.",
 )
-@opening
+@tracing
 def trace(
     text: str,
     output: Path,
@@ -161,6 +180,7 @@ def trace(
     scores: bool,
     max_bytes: int,
     model_name: str,
+    no_special: bool,
     allow_config: tuple[str, ...],
 ) -> None:
     """Write every x, q, k, v and z of a text to a safetensors file."""
@@ -170,11 +190,11 @@ def trace(
     chosen = export.parse_layers(layers, model.spec) if layers else None
 
     def announce(size: int) -> None:
-        click.echo(f"{output}: {show.byte_size(size)} ({size:,} bytes)", err=True)
+        _say(f"{output}: {show.byte_size(size)} ({size:,} bytes)")
 
-    made = model.trace(text)
+    made = model.trace(text, special=not no_special)
     export.save_trace(made, output, layers=chosen, scores=scores, max_bytes=max_bytes, announce=announce)
-    click.echo(f"wrote {len(made)} tokens of {model.badge}", err=True)
+    _say(f"wrote {len(made)} tokens of {model.badge}")
 
 
 @cli.command()
@@ -230,30 +250,50 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        status = cli.main(prog_name="qkvlab", standalone_mode=False)
-        sys.stdout.flush()
-    except click.exceptions.Exit as exit_:
-        status = exit_.exit_code
-    except click.exceptions.NoArgsIsHelpError as help_:
-        click.echo(help_.format_message())
-        status = 0
-    except (QkvLabError, click.ClickException) as error:
-        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        from .text import printable
-
-        click.echo(f"qkvlab: {printable(' '.join(message.split()))}", err=True)
-        status = 2
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("qkvlab: stopped", err=True)
-        status = 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = _run()
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):  # the reader has left; click and rich leave, too, when they notice
+        _drop(sys.stdout)
         status = 0
     except OSError as error:
-        click.echo(f"qkvlab: cannot write: {error.strerror}", err=True)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _say(f"qkvlab: cannot write: {error.strerror}")
+        _drop(sys.stdout)
         status = 2
-    sys.exit(status if isinstance(status, int) else 0)
+    sys.exit(status)
+
+
+def _run() -> int:
+    try:
+        status = cli.main(prog_name="qkvlab", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except click.exceptions.NoArgsIsHelpError as help_:
+        click.echo(help_.format_message())
+        return 0
+    except (QkvLabError, click.ClickException) as error:
+        from .text import printable
+
+        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        _say(f"qkvlab: {printable(' '.join(message.split()))}")
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        _say("qkvlab: stopped")
+        return 130
+
+
+def _say(line: str) -> None:
+    """A line beside the answer, on standard error; whether anyone reads it changes nothing."""
+    try:
+        click.echo(line, err=True)
+    except OSError:
+        _drop(sys.stderr)
+
+
+def _drop(stream: Any) -> None:
+    """Let what is left in a stream that nobody can read go nowhere, instead of failing again at the very end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _open(name: str, allow: tuple[str, ...], quiet: bool = False) -> "Model":

@@ -8,17 +8,19 @@ K/V heads as `layer.kv_head`.
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, Field, asdict, dataclass, fields
+from functools import partial
+from numbers import Real
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
 from ._shapes import Array, Float
 from .aim import least_shift
-from .errors import EditError, HeadError, one_of
+from .errors import EditError, HeadError, one_of, shown
 from .mechanism import rotate, share_kv
 from .models.common import turns
-from .spec import Head, ModelSpec
+from .spec import Head, ModelSpec, is_whole
 
 Stage = Literal["k", "v", "q", "pair", "scores", "z"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -39,12 +41,20 @@ class Here:
 
 @dataclass(frozen=True, kw_only=True)
 class Edit:
-    """What all edits have. Use the classes below."""
+    """What all edits have. Use the classes below.
+
+    Making one reads its fields (see `READERS`) and keeps them as plain Python values, so that edits compare and
+    serialise. Raises EditError for a value that could never act, whatever the model and the text.
+    """
 
     kind: ClassVar[str]
     stages: ClassVar[tuple[Stage, ...]]
     """Which of the layer's arrays it changes."""
     strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, _read(self.kind, field, getattr(self, field.name)))
 
     def layers(self, spec: ModelSpec) -> range:
         """The layers it acts in."""
@@ -65,10 +75,8 @@ class Edit:
 
     def check(self, spec: ModelSpec, n_token: int) -> None:
         """Raise EditError if it cannot act on this model and a text of `n_token` tokens."""
-        if isinstance(self.strength, bool) or not 0 <= self.strength <= 1:
-            raise EditError(f"{self.kind}: the strength is {self.strength!r}; expected a number from 0 to 1")
         for token in self.tokens():
-            if not 0 <= token < n_token:
+            if token >= n_token:
                 raise EditError(f"{self.kind}: there is no token #{token}; the text has #0 to #{n_token - 1}")
         try:
             self.heads(spec, self.layers(spec)[0])
@@ -121,19 +129,16 @@ class InScope(Edit):
     def layers(self, spec: ModelSpec) -> range:
         if self.where == "all":
             return range(spec.n_layer)
-        layer = int(self.where) if self._is_layer() else spec.head(self.where).layer
+        layer = int(self.where) if _is_layer(self.where) else spec.head(self.where).layer
         if layer >= spec.n_layer:
             raise HeadError(f"there is no layer {layer}; {spec.name} has layers 0 to {spec.n_layer - 1}")
         return range(layer, layer + 1)
 
     def heads(self, spec: ModelSpec, layer: int) -> range:
-        if self.where == "all" or self._is_layer():
+        if self.where == "all" or _is_layer(self.where):
             return range(spec.n_head)
         head = spec.head(self.where).head
         return range(head, head + 1)
-
-    def _is_layer(self) -> bool:
-        return self.where.isascii() and self.where.isdigit() and len(self.where) < 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,17 +161,73 @@ LARGEST = 1e6
 """The largest number an edit may bring in: far beyond any use, far below what float32 cannot square."""
 
 
-def _check_number(kind: str, what: str, number: float) -> None:
-    if not abs(number) <= LARGEST:
-        raise EditError(f"{kind}: the {what} is {number!r}; expected a number from -{LARGEST:,.0f} to {LARGEST:,.0f}")
+def _count(least: int, value: Any) -> int | None:
+    return int(value) if is_whole(value) and least <= value < 2**31 else None
 
 
-def _check_shift(kind: str, shift: Sequence[float], d_head: int) -> None:
-    if len(shift) != d_head or not all(abs(x) <= LARGEST for x in shift):
-        raise EditError(
-            f"{kind}: the vector must be {d_head} finite numbers; got {len(shift)}, of up to {max(shift, default=0)!r} "
-            f"(at most {LARGEST:,.0f})"
-        )
+def _number(least: float, most: float, value: Any) -> float | None:
+    good = isinstance(value, Real) and not isinstance(value, bool)
+    return float(value) if good and least <= value <= most else None
+
+
+def _vector(value: Any) -> tuple[Any, ...] | None:
+    listed = value.tolist() if hasattr(value, "tolist") else value
+    if not isinstance(listed, list | tuple) or not listed:
+        return None
+    numbers = tuple(_number(-LARGEST, LARGEST, x) for x in listed)
+    return None if None in numbers else numbers
+
+
+def _target(value: Any) -> str | tuple[Any, ...] | None:
+    return value if isinstance(value, str) and value in ("zero", "mean") else _vector(value)
+
+
+def _head(value: Any) -> str | None:
+    try:
+        Head.parse(value)
+    except HeadError:
+        return None
+    return value if isinstance(value, str) else None
+
+
+def _scope(value: Any) -> str | None:
+    return value if isinstance(value, str) and (value == "all" or _is_layer(value)) else _head(value)
+
+
+def _is_layer(where: str) -> bool:
+    return where.isascii() and where.isdigit() and len(where) < 6
+
+
+_NUMBERS = f"from -{LARGEST:,.0f} to {LARGEST:,.0f}"
+READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    **dict.fromkeys(
+        ("token", "source", "query", "key", "first_layer", "last_layer"), ("a whole number from 0", partial(_count, 0))
+    ),
+    "n_kv_head": ("a whole number from 1", partial(_count, 1)),
+    "strength": ("a number from 0 to 1", partial(_number, 0.0, 1.0)),
+    "factor": (f"a number from 0 to {LARGEST:,.0f}", partial(_number, 0.0, LARGEST)),
+    **dict.fromkeys(("amount", "margin"), (f"a number {_NUMBERS}", partial(_number, -LARGEST, LARGEST))),
+    "shift": (f"a vector: a list of numbers {_NUMBERS}", _vector),
+    "to": (f"'zero', 'mean', or a vector: a list of numbers {_NUMBERS}", _target),
+    **dict.fromkeys(("head", "kv_head"), ("layer.head as a text, for example '13.8'", _head)),
+    "where": ("a head ('13.8'), a layer ('13') or 'all', as a text", _scope),
+}
+"""Field → what it holds, in words, and the reader that makes it plain: None where it is something else."""
+
+
+def _read(kind: str, field: Field[Any], value: Any) -> Any:
+    if value is None and field.default is None:
+        return None
+    expected, read = READERS[field.name]
+    plain = read(value)
+    if plain is None:
+        raise EditError(f"{kind}: {field.name} is {shown(value)}; expected {expected}")
+    return plain
+
+
+def _check_length(kind: str, vector: Sequence[float], d_head: int) -> None:
+    if len(vector) != d_head:
+        raise EditError(f"{kind}: the vector has {len(vector)} numbers; expected {d_head}, one per component of a head")
 
 
 def _check_visible(kind: str, spec: ModelSpec, layer: int, query: int, key: int) -> None:
@@ -194,7 +255,7 @@ class ShiftKey(InKVHead):
 
     def check(self, spec: ModelSpec, n_token: int) -> None:
         super().check(spec, n_token)
-        _check_shift(self.kind, self.shift, spec.d_head)
+        _check_length(self.kind, self.shift, spec.d_head)
 
     def apply(self, array: Array, here: Here) -> Array:
         return _shifted(array, self._address(here.spec)[1], self.token, self.shift, self.strength, here)
@@ -241,11 +302,11 @@ class ShareKV(Edit):
         return range(spec.n_head)
 
     def check(self, spec: ModelSpec, n_token: int) -> None:
-        if not 0 <= self.first_layer <= self.last_layer < spec.n_layer:
+        if not self.first_layer <= self.last_layer < spec.n_layer:
             raise EditError(
                 f"{self.kind}: layers {self.first_layer} to {self.last_layer} are not within 0 to {spec.n_layer - 1}"
             )
-        if not 0 < self.n_kv_head <= spec.n_kv_head or spec.n_kv_head % self.n_kv_head:
+        if spec.n_kv_head % self.n_kv_head:
             raise EditError(f"{self.kind}: {spec.n_kv_head} K/V heads cannot be shared as {self.n_kv_head}")
         super().check(spec, n_token)
 
@@ -270,7 +331,7 @@ class ShiftQuery(InHead):
 
     def check(self, spec: ModelSpec, n_token: int) -> None:
         super().check(spec, n_token)
-        _check_shift(self.kind, self.shift, spec.d_head)
+        _check_length(self.kind, self.shift, spec.d_head)
 
     def apply(self, array: Array, here: Here) -> Array:
         return _shifted(array, here.spec.head(self.head).head, self.query, self.shift, self.strength, here)
@@ -295,7 +356,6 @@ class AimQuery(InHead):
 
     def check(self, spec: ModelSpec, n_token: int) -> None:
         super().check(spec, n_token)
-        _check_number(self.kind, "margin", self.margin)
         _check_visible(self.kind, spec, self.layers(spec)[0], self.query, self.key)
 
     def apply(self, array: Array, here: Here) -> Array:
@@ -400,7 +460,6 @@ class Strengthen(InScope):
 
     def check(self, spec: ModelSpec, n_token: int) -> None:
         super().check(spec, n_token)
-        _check_number(self.kind, "amount", self.amount)
         for layer in self.layers(spec):
             _check_visible(self.kind, spec, layer, self.query, self.key)
 
@@ -418,11 +477,6 @@ class ScaleScores(InScope):
     kind = "scale-scores"
     stages = ("scores",)
     factor: float
-
-    def check(self, spec: ModelSpec, n_token: int) -> None:
-        super().check(spec, n_token)
-        if not 0 <= self.factor <= 1e6:
-            raise EditError(f"{self.kind}: the factor is {self.factor!r}; expected a number from 0 to 1,000,000")
 
     def apply(self, array: Array, here: Here) -> Array:
         seen = np.isfinite(array)
@@ -442,11 +496,8 @@ class Ablate(InScope):
 
     def check(self, spec: ModelSpec, n_token: int) -> None:
         super().check(spec, n_token)
-        if isinstance(self.to, str):
-            if self.to not in ("zero", "mean"):
-                raise EditError(f"{self.kind}: {one_of('the target', self.to, ('zero', 'mean', 'a vector'))}")
-        else:
-            _check_shift(self.kind, self.to, spec.d_head)
+        if not isinstance(self.to, str):
+            _check_length(self.kind, self.to, spec.d_head)
 
     def apply(self, array: Array, here: Here) -> Array:
         edited = array.copy()
@@ -484,7 +535,7 @@ KINDS: dict[str, type[Edit]] = {
 def edit_from_dict(values: Any) -> Edit:
     """The edit that `to_dict` wrote. Raises EditError for anything else, naming what was wrong."""
     if not isinstance(values, Mapping):
-        raise EditError(f"an edit must be an object with a kind; got {str(values)[:40]!r}")
+        raise EditError(f"an edit must be an object with a kind; got {shown(values)}")
     kind = values.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         raise EditError(one_of("the edit", kind, KINDS))
@@ -493,36 +544,23 @@ def edit_from_dict(values: Any) -> Edit:
     for name, value in given.items():
         if name not in wanted:
             raise EditError(f"{kind}: {one_of('the field', name, wanted)}")
-        given[name] = _typed(kind, name, value)
-    try:
-        return KINDS[kind](**given)
-    except TypeError:
-        missing = [n for n, f in wanted.items() if n not in given and f.default is MISSING]
-        raise EditError(f"{kind}: the field {', '.join(missing)} is missing") from None
+        given[name] = _read(kind, wanted[name], value)
+    missing = [n for n, f in wanted.items() if n not in given and f.default is MISSING]
+    if missing:
+        raise EditError(f"{kind}: the field {', '.join(missing)} is missing")
+    return KINDS[kind](**given)
 
 
-_COUNTS = ("token", "source", "query", "key", "first_layer", "last_layer", "n_kv_head")
-_NUMBERS = ("strength", "amount", "factor", "margin")
-
-
-def _typed(kind: str, name: str, value: Any) -> Any:
-    """A field's value from JSON, checked: positions whole, strengths numbers, shifts lists of numbers."""
-
-    def number(x: Any) -> bool:
-        small = not isinstance(x, int) or abs(x) <= LARGEST  # JSON's whole numbers can be beyond any float
-        return isinstance(x, int | float) and not isinstance(x, bool) and small
-
-    if name in _COUNTS and isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if name == "query" and value is None and kind == Mute.kind:
-        return None
-    if name in _NUMBERS and number(value):
-        return float(value)
-    if name in ("shift", "to") and isinstance(value, list | tuple) and all(map(number, value)):
-        return tuple(map(float, value))
-    if name in ("head", "kv_head", "where", "to") and isinstance(value, str):
-        return value
-    raise EditError(f"{kind}: the field {name} is {str(value)[:40]!r}, which is not of its type or size")
+def checked(edits: Any, spec: ModelSpec, n_token: int) -> tuple[Edit, ...]:
+    """These edits, each able to act on this model and a text of `n_token` tokens. Raises EditError."""
+    if not isinstance(edits, Iterable):
+        raise EditError(f"edits is {shown(edits)}; expected a list of them")
+    listed = tuple(edits)
+    for edit in listed:
+        if not isinstance(edit, Edit):
+            raise EditError(f"{shown(edit)} is not an edit; make one from qkvlab.edits, or from JSON by edit_from_dict")
+        edit.check(spec, n_token)
+    return listed
 
 
 def visible(spec: ModelSpec, layer: int, query: int, n_token: int) -> tuple[int, int]:

@@ -58,6 +58,17 @@ class MissingExtraError(QkvLabError):
 def one_of(kind: str, got: object, accepted: Iterable[object]) -> str:
     """The message for a value outside a known list: names it, the nearest accepted one, and all of them."""
     names = [str(name) for name in accepted]
-    near = get_close_matches(str(got), names, n=1)
+    text = got[:100] if isinstance(got, str) else shown(got)
+    near = get_close_matches(text, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"{kind} {str(got)!r} is not known{hint} (accepted: {', '.join(names) or 'none'})"
+    return f"{kind} {text!r} is not known{hint} (accepted: {', '.join(names) or 'none'})"
+
+
+def shown(value: object) -> str:
+    """A stranger's value on one line, of bounded length."""
+    try:
+        text = ascii(value)
+    except (ValueError, RecursionError):  # a number of too many digits, lists nested too deeply
+        text = f"a {type(value).__name__}"
+    text = text if isinstance(value, str) else " ".join(text.split())
+    return text if len(text) <= 60 else text[:57] + "..."

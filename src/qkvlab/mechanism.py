@@ -282,7 +282,7 @@ def _yarn(f: np.ndarray, base: float, dims: int, s: dict[str, Any]) -> tuple[np.
 
     low = max(math.floor(pair_turning(s["beta_fast"])), 0)
     high = min(math.ceil(pair_turning(s["beta_slow"])), dims - 1)
-    slow = np.clip((np.arange(dims // 2) - low) / max(high - low, 0.001), 0, 1)
+    slow = np.clip((np.arange(dims // 2) - low) / (high - low or 0.001), 0, 1)  # high may be below low, too
     return (f / s["factor"] * slow + f * (1 - slow)).astype(np.float32), s["attention_factor"]
 
 

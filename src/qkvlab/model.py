@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -18,31 +18,44 @@ from .checkpoint.gguf_config import spec_from_gguf
 from .checkpoint.layouts import LAYOUTS, Layout, plain_names
 from .checkpoint.source import DEFAULT, Progress, Source, resolve
 from .checkpoint.tensors import Checkpoint
-from .edits import Edit
-from .errors import CheckpointError, SourceError, TextError, TokenError, UnsupportedError
+from .edits import Edit, checked
+from .errors import CheckpointError, ConfigError, SourceError, TextError, TokenError, UnsupportedError, one_of, shown
 from .models import Weights
 from .recording import first_rows
-from .spec import Head, ModelSpec
+from .spec import Head, ModelSpec, is_whole
 from .trace import Trace
 
 if TYPE_CHECKING:
     from .text import Tokenizer, Tokens
 
+POSITIONS = ("last", "all")
 REMEMBERED = 8
 """How many of the traces still in use somewhere are asked for rows that a new one can share."""
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """The header of a file or folder, whichever of the two formats it is in. Raises CheckpointError."""
+    """The header of a file or folder, whichever of the two formats it is in.
+
+    Of a folder without safetensors, its one .gguf file. Raises SourceError, CheckpointError or UnsupportedError.
+    """
+    if path.is_dir() and not any(path.glob("*.safetensors*")):
+        found = sorted(file for file in path.glob("*.gguf") if file.is_file())
+        if len(found) > 1:
+            names = ", ".join(file.name for file in found[:5])
+            raise SourceError(f"{path.name}: has {len(found)} .gguf files ({names}); give the path of one of them")
+        path = found[0] if found else path
     return gguf.read_header(path) if path.suffix == ".gguf" else safetensors.read_header(path)
 
 
 def read_spec(checkpoint: Checkpoint, name: str, allow: Collection[str] = ()) -> tuple[ModelSpec, Layout]:
     """What model a checkpoint holds and how it stores it. Raises ConfigError or UnsupportedError."""
+    if isinstance(allow, str):
+        raise ConfigError(f"allow_config is the text {shown(allow)}; expected a list of keys")
     if checkpoint.format == "gguf":
         spec = spec_from_gguf(checkpoint, name=name, allow=allow)
         return spec, LAYOUTS["gguf", checkpoint.metadata["general.architecture"]]
-    if not checkpoint.metadata:
+    folder = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
+    if not checkpoint.metadata and not (folder / "config.json").is_file():
         raise CheckpointError(f"{checkpoint.path.name}: there is no config.json beside it, which says how to read it")
     model_type = checkpoint.metadata.get("model_type")
     family = {"gpt2": "gpt2", "bert": "bert", "roberta": "bert"}.get(str(model_type), "llama")
@@ -127,7 +140,7 @@ class Model:
         self,
         text: str | None = None,
         *,
-        ids: Sequence[int] | None = None,
+        ids: Sequence[int] | np.ndarray | None = None,
         edits: Sequence[Edit] = (),
         positions: Literal["last", "all"] = "last",
         special: bool = True,
@@ -137,16 +150,15 @@ class Model:
         `edits` change the run (see `qkvlab.edits`); `positions` says whether `logits` are the last token's or all;
         `special=False` leaves out the special tokens the tokenizer adds. Rows that an earlier trace still in use
         has in common with this one are shared, not computed again.
-        Raises TextError, TokenError or EditError.
+        Raises TextError, TokenError, EditError or UnsupportedError.
         """
         if (text is None) == (ids is None):
             raise TextError("a trace needs either a text or token ids")
+        if not isinstance(positions, str) or positions not in POSITIONS:
+            raise UnsupportedError(one_of("positions", positions, POSITIONS))
         tokens = self.encode(text, special=special) if text is not None else None
-        chosen = tokens.ids if tokens is not None else tuple(ids if ids is not None else ())
-        if tokens is None:
-            self._check_ids(chosen)
-        for edit in edits:
-            edit.check(self.spec, len(chosen))
+        chosen = tokens.ids if tokens is not None else self._read_ids(ids)
+        edits = checked(edits, self.spec, len(chosen))
         trace = Trace(self, chosen, tokens, edits, positions, self._best_base(chosen, edits))
         with self._lock:
             self._recent.append(weakref.ref(trace))
@@ -193,11 +205,19 @@ class Model:
                 f"{what} is {n_token:,} tokens; {self.spec.name} was made for {self.spec.n_context:,} at most"
             )
 
-    def _check_ids(self, ids: Sequence[int]) -> None:
-        self._check_length(len(ids), "the list of ids")
-        for at, token in enumerate(ids):
-            if not 0 <= token < self.spec.n_vocab:
-                raise TokenError(f"id {token} at #{at} is not in the vocabulary of 0 to {self.spec.n_vocab - 1}")
+    def _read_ids(self, ids: Any) -> tuple[int, ...]:
+        """Ids from a list, a NumPy array or any other sequence, each a whole number of the vocabulary."""
+        listed = ids.tolist() if hasattr(ids, "tolist") else ids
+        if not isinstance(listed, Sequence) or isinstance(listed, str | bytes | bytearray):
+            raise TokenError(f"the ids are {shown(ids)}; expected a list of whole numbers")
+        self._check_length(len(listed), "the list of ids")
+        for at, token in enumerate(listed):
+            if not is_whole(token) or not 0 <= token < self.spec.n_vocab:
+                last = self.spec.n_vocab - 1
+                raise TokenError(
+                    f"id {shown(token)} at #{at} is not in the vocabulary: a whole number from 0 to {last}"
+                )
+        return tuple(map(int, listed))
 
 
 def _lower_case(settings: Path) -> bool:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from ._shapes import Array, Float
-from .errors import TokenError
+from .errors import TokenError, shown
 from .mechanism import softmax
-from .spec import Head
+from .spec import Head, is_whole
 from .text import quoted
 from .trace import Address, Trace
 
@@ -130,8 +130,10 @@ def token_index(tokens: Sequence[str], name: str | int) -> int:
 
     Raises TokenError that lists the tokens with their numbers.
     """
-    if isinstance(name, int):
+    if is_whole(name):
         name = f"#{name}"
+    if not isinstance(name, str):
+        raise TokenError(f"a token is named by its text or its number; got {shown(name)}")
     listed = ", ".join(f"#{i} {token!r}" for i, token in enumerate(tokens[:LISTED]))
     listed += f", ... ({len(tokens)} in all)" if len(tokens) > LISTED else ""
     if name.startswith("#") and name[1:].isascii() and name[1:].isdigit():
@@ -234,9 +236,11 @@ def ask(trace: Trace, token: str | int, head: Address, top: int = 5) -> Answer:
 def predict(trace: Trace, position: int = -1, top: int = 5) -> list[tuple[str, float, float]]:
     """What comes after a position, by the model: (word, probability, logit), most probable first.
 
-    Raises UnsupportedError for a model without an output head.
+    Raises TokenError for no such position, UnsupportedError for a model without an output head.
     """
-    row = range(len(trace))[position]
+    if not is_whole(position) or not -len(trace) <= position < len(trace):
+        raise TokenError(f"there is no position {shown(position)}; the text has #0 to #{len(trace) - 1}")
+    row = position % len(trace)
     logits = trace.logits_at(slice(row, row + 1))[0].astype(np.float64)
     shares = softmax(logits)
     best = np.argsort(-logits, kind="stable")[:top]

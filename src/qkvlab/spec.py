@@ -1,12 +1,19 @@
 """What a model is, as one frozen value: family, layers, heads, K/V heads, rotation, norms, mask."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from numbers import Integral
 from typing import Any, Literal, NamedTuple
 
-from .errors import HeadError
+from .errors import HeadError, shown
 from .mechanism import kv_head_of
 
 FAMILIES = ("llama", "gpt2", "bert")
+
+
+def is_whole(value: object) -> bool:
+    """Whether it is a whole number, Python's or NumPy's; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 class Head(NamedTuple):
@@ -21,11 +28,15 @@ class Head(NamedTuple):
     @classmethod
     def parse(cls, address: "Head | tuple[int, int] | str") -> "Head":
         """Read `13.8`, `L13H8`, a pair or a Head. Raises HeadError for anything else."""
-        if isinstance(address, tuple):
-            return cls(*address)
-        parts = str(address).strip().upper().removeprefix("L").replace("H", ".").split(".")
-        if len(parts) != 2 or not all(part.isascii() and part.isdigit() and len(part) < 6 for part in parts):
-            raise HeadError(f"{str(address)[:40]!r} is not a head address; write layer.head, for example 13.8")
+        parts: Sequence[Any] = ()
+        if isinstance(address, str):
+            numbers = address.strip().upper().removeprefix("L").replace("H", ".").split(".")
+            if all(number.isascii() and number.isdigit() and len(number) < 6 for number in numbers):
+                parts = [int(number) for number in numbers]
+        elif isinstance(address, tuple) and all(map(is_whole, address)):
+            parts = address
+        if len(parts) != 2:
+            raise HeadError(f"{shown(address)} is not a head address; write layer.head, for example 13.8")
         return cls(int(parts[0]), int(parts[1]))
 
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from ..errors import ConfigError, UnsupportedError, one_of
+from ..errors import ConfigError, UnsupportedError, one_of, shown
 from ..spec import ModelSpec, Rotation
 
 HARMLESS = frozenset(
@@ -71,12 +71,6 @@ ACTIVATIONS = {
 MAX_LAYERS = 10_000
 
 
-def shown(value: object) -> str:
-    """A stranger's value on one line, of bounded length."""
-    text = " ".join(ascii(value).split()) if not isinstance(value, str) else ascii(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
 class Keys:
     """A description's keys with checked reading: a missing or ill-typed value is a ConfigError that names it."""
 
@@ -84,12 +78,16 @@ class Keys:
         self.values = values
         self.where = where
 
+    def _wrong(self, key: str, value: object, expected: str) -> ConfigError:
+        got = "missing" if value is None else shown(value)
+        return ConfigError(f"{self.where}: {key} is {got}; expected {expected}")
+
     def count(self, key: str, default: int | None = None) -> int:
         """A positive whole number."""
         value = self.values.get(key)
         value = default if value is None else value
         if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**31:
-            raise ConfigError(f"{self.where}: {key} is {shown(value)}; expected a positive whole number")
+            raise self._wrong(key, value, "a positive whole number")
         return value
 
     def layers(self, key: str) -> int:
@@ -100,25 +98,25 @@ class Keys:
         return n_layer
 
     def number(self, key: str, default: float | None = None) -> float:
-        """A positive finite number."""
+        """A positive number that float32 holds."""
         value = self.values.get(key)
         value = default if value is None else value
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-            raise ConfigError(f"{self.where}: {key} is {shown(value)}; expected a positive number")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 1e-37 <= value <= 1e38:
+            raise self._wrong(key, value, "a positive number, from 1e-37 to 1e38")
         return float(value)
 
     def text(self, key: str, default: str | None = None) -> str:
         value = self.values.get(key)
         value = default if value is None else value
         if not isinstance(value, str):
-            raise ConfigError(f"{self.where}: {key} is {shown(value)}; expected a text")
+            raise self._wrong(key, value, "a text")
         return value
 
     def flag(self, key: str, default: bool = False) -> bool:
         value = self.values.get(key)
         value = default if value is None else value
         if not isinstance(value, bool):
-            raise ConfigError(f"{self.where}: {key} is {shown(value)}; expected true or false")
+            raise self._wrong(key, value, "true or false")
         return value
 
 
@@ -129,6 +127,11 @@ def spec_from_config(
 
     Raises ConfigError for a refused, unknown or ill-typed key, UnsupportedError for another family.
     """
+    if not config:
+        raise ConfigError(
+            f"config.json is empty; it needs model_type (one of {', '.join(CONFIG_READERS)}) and the model's sizes, "
+            "as its publisher gives them"
+        )
     keys = Keys(config, "config.json")
     model_type = keys.text("model_type")
     if model_type not in CONFIG_READERS:
@@ -263,7 +266,7 @@ CONFIG_READERS: dict[str, tuple[frozenset[str], Reader]] = {
 
 def _activation(name: str) -> str:
     if name not in ACTIVATIONS:
-        raise ConfigError(f"config.json: {one_of('the activation', name[:40], ACTIVATIONS)}")
+        raise ConfigError(f"config.json: {one_of('the activation', name, ACTIVATIONS)}")
     return ACTIVATIONS[name]
 
 
@@ -324,7 +327,7 @@ def _rotation(keys: Keys, d_head: int) -> Rotation:
     base = rope.number("rope_theta", 10_000.0)
     kind = str(found.get("rope_type") or found.get("type") or "default")
     if kind not in SCALINGS:
-        raise UnsupportedError(f"config.json: {one_of('the rotation scaling', kind[:40], SCALINGS)}")
+        raise UnsupportedError(f"config.json: {one_of('the rotation scaling', kind, SCALINGS)}")
     wanted, read = SCALINGS[kind]
     for key in found:
         if key not in wanted and key not in ("rope_type", "type", "rope_theta"):
@@ -343,11 +346,14 @@ def _linear(rope: Keys, keys: Keys) -> dict[str, Any]:
 
 
 def _llama3(rope: Keys, keys: Keys) -> dict[str, Any]:
+    low, high = rope.number("low_freq_factor"), rope.number("high_freq_factor")
+    if low >= high:
+        raise ConfigError(f"{rope.where}: high_freq_factor is {high}; expected more than low_freq_factor, {low}")
     return {
         "kind": "llama3",
         "factor": rope.number("factor"),
-        "low_freq_factor": rope.number("low_freq_factor"),
-        "high_freq_factor": rope.number("high_freq_factor"),
+        "low_freq_factor": low,
+        "high_freq_factor": high,
         "original_context": rope.count("original_max_position_embeddings"),
     }
 
@@ -355,6 +361,8 @@ def _llama3(rope: Keys, keys: Keys) -> dict[str, Any]:
 def _yarn(rope: Keys, keys: Keys) -> dict[str, Any]:
     original = rope.count("original_max_position_embeddings", keys.values.get("max_position_embeddings"))
     factor = rope.number("factor")
+    if rope.number("rope_theta", 10_000.0) == 1:
+        raise ConfigError(f"{rope.where}: rope_theta is 1, with which all pairs turn alike; yarn needs another base")
     return {
         "kind": "yarn",
         "factor": factor,

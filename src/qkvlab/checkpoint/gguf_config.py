@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ConfigError, UnsupportedError
+from ..errors import ConfigError, UnsupportedError, shown
 from ..spec import ModelSpec, Rotation
-from .config import Keys, shown
+from .config import Keys
 from .tensors import Checkpoint
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3")
@@ -129,6 +129,8 @@ def _rotation(checkpoint: Checkpoint, keys: Keys, d_head: int) -> Rotation:
     elif kind == "linear":
         scaling = {"kind": "linear", "factor": keys.number("rope.scaling.factor")}
     elif kind == "yarn":
+        if base == 1:
+            raise ConfigError(f"{keys.where}: rope.freq_base is 1, where all pairs turn alike; yarn needs another base")
         factor = keys.number("rope.scaling.factor")
         scaling = {
             "kind": "yarn",

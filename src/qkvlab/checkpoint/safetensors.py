@@ -67,7 +67,7 @@ def _source_in(folder: Path) -> Path:
     pickles = [file.name for file in found if file.suffix in _PICKLE_SUFFIXES]
     if pickles:
         raise _pickle(pickles[0])
-    raise SourceError(f"{folder.name}: holds no safetensors checkpoint (expected {_SINGLE} or {_INDEX})")
+    raise SourceError(f"{folder.name}: holds no checkpoint (expected {_SINGLE}, {_INDEX} or one .gguf file)")
 
 
 def _pickle(name: str) -> UnsupportedError:
@@ -136,7 +136,7 @@ def _tensor(name: str, entry: Any, path: Path, start: int) -> TensorInfo:
     if not isinstance(dtype, str):
         raise CheckpointError(f"{where} has a dtype that is no name (got {dtype!r:.80})")
     if dtype not in DTYPES:
-        raise UnsupportedError(f"{where}: {one_of('the number type', dtype[:40], DTYPES)}")
+        raise UnsupportedError(f"{where}: {one_of('the number type', dtype, DTYPES)}")
     if not _counts(shape) or len(shape) > _MAX_DIMS or math.prod(shape) >= 1 << 60:
         raise CheckpointError(
             f"{where} has an impossible shape (expected at most {_MAX_DIMS} counts, got {shape!r:.80})"

@@ -134,7 +134,7 @@ def pull(name: str, *, progress: Progress | None = None) -> Source:
     if names_a_file or name.startswith((".", "~")) or "/" in name or "\\" in name:
         raise _no_such_path(name)
     raise SourceError(
-        f"{one_of('model', name[:100], ALIASES)}; the path of a file or folder works too, "
+        f"{one_of('model', name, ALIASES)}; the path of a file or folder works too, "
         "and org/name from the Hugging Face hub"
     )
 
