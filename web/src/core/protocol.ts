@@ -1,0 +1,241 @@
+/** The types of docs/protocol.md: what the page asks and what the server answers. */
+
+/** A token: its position, or the characters it stands on, in Unicode code points. */
+export type TokenRef = number | [start: number, end: number];
+
+/** Every edit of docs/edits.md, with tokens named by `T`: a TokenRef on the wire, a position once acting. */
+export type Edit<T = TokenRef> = { strength: number } & (
+  | { kind: 'shift-key'; kv_head: string; token: T; shift: number[] }
+  | { kind: 'swap-value'; kv_head: string; token: T; source: T }
+  | { kind: 'share-kv'; first_layer: number; last_layer: number; n_kv_head: number }
+  | { kind: 'shift-query'; head: string; query: T; shift: number[] }
+  | { kind: 'aim-query'; head: string; query: T; key: T; margin: number }
+  | { kind: 'tie'; where: string }
+  | { kind: 'stop-rotation'; where: string }
+  | { kind: 'mute'; where: string; key: T; query: T | null }
+  | { kind: 'strengthen'; where: string; query: T; key: T; amount: number }
+  | { kind: 'scale-scores'; where: string; factor: number }
+  | { kind: 'ablate'; where: string; to: 'zero' | 'mean' | number[] }
+);
+export type EditKind = Edit['kind'];
+export type EditOf<K extends EditKind, T = TokenRef> = Extract<Edit<T>, { kind: K }>;
+
+export interface Rotation {
+  /** `half`: component i turns with i + dims/2; `adjacent`: 2i with 2i + 1. */
+  pairs: 'half' | 'adjacent';
+  dims: number;
+  /** Radians per position, one for each pair. */
+  frequencies: number[];
+  /** On both cos and sin. */
+  factor: number;
+}
+
+export interface CacheRow {
+  n_kv_head: number;
+  bytes_per_token: number;
+  bytes: number;
+}
+
+export interface ModelInfo {
+  name: string;
+  badge: string;
+  license: string | null;
+  n_layer: number;
+  n_head: number;
+  n_kv_head: number;
+  d_head: number;
+  d_model: number;
+  n_vocab: number;
+  n_context: number;
+  limit: number;
+  causal: boolean;
+  has_output: boolean;
+  scale: number;
+  window: number | null;
+  windowed_layers: number[];
+  rotation: Rotation | null;
+  cache: { dtype: string; context: number; rows: CacheRow[] } | null;
+  why: { prediction: string | null; cache: string | null; words: string | null };
+}
+
+// ---- what the page sends
+
+export interface TextState {
+  model: string;
+  text: string;
+  special?: boolean;
+  edits: Edit[];
+}
+
+export type Part = 'head' | 'raw' | 'found' | 'heads' | 'overview' | 'prediction' | 'words';
+/** An answer to track: a vocabulary id, or a text that is one token. */
+export type Tracked = number | string;
+
+export interface LaneFields {
+  view: TextState & {
+    heads: string[];
+    query: TokenRef | null;
+    key: TokenRef | null;
+    at: TokenRef | null;
+    tracked: Tracked[];
+    parts: Part[];
+  };
+  effect: TextState & { at: TokenRef | null; tracked: Tracked[] };
+  ablate: TextState & { at: TokenRef | null; tracked: Tracked[] };
+  curve: TextState & { edit: number; at: TokenRef | null; tracked: Tracked[] };
+  sharing: { model: string };
+  models: Record<never, never>;
+  open: { model: string };
+}
+export type Lane = keyof LaneFields;
+
+// ---- what the server sends
+
+export interface Welcome {
+  part: 'welcome';
+  protocol: number;
+  version: string;
+  models: KnownModel[];
+  opened: ModelInfo | null;
+}
+
+/** A model that can be opened, by its name. */
+export interface KnownModel {
+  name: string;
+  title: string;
+  license: string | null;
+  /** Its files are on this machine; else opening it downloads them first. */
+  cached: boolean;
+  opened: boolean;
+  size_bytes: number;
+  download_bytes: number;
+}
+
+export interface TokensReply {
+  part: 'tokens';
+  tokens: string[];
+  offsets: [number, number][];
+  special: boolean[];
+  n_token: number;
+  query: number | null;
+  key: number | null;
+  at: number | null;
+  edits: (Edit<number> | null)[];
+  refused: { edit: number; message: string }[];
+}
+
+export interface HeadReply {
+  part: 'head';
+  head: string;
+  /** Within its layer. */
+  kv_head: number;
+  readers: string[];
+  query: number;
+  residual: number;
+  edited: boolean;
+}
+
+export interface Chance {
+  p: number;
+  logit: number;
+}
+
+export interface PredictionRow {
+  id: number;
+  text: string;
+  before: Chance;
+  after: Chance;
+}
+
+/** A vocabulary entry and how far its logit lies from the mean, in standard deviations over the vocabulary. */
+export interface Word {
+  id: number;
+  text: string;
+  sigma: number;
+  /** Extreme for most values of this head in this text, so no news about this token. */
+  always: boolean;
+}
+
+export interface WordsOf {
+  promotes: Word[];
+  suppresses: Word[];
+  stands_out: boolean;
+  threshold: number;
+}
+
+export interface SharingReply {
+  part: 'sharing';
+  done?: number;
+  total?: number;
+  order?: number[];
+  loss?: number[];
+  bytes_per_token?: number[];
+  measured_on?: string;
+}
+
+export interface PredictionReply {
+  part: 'prediction';
+  at: number;
+  rows: PredictionRow[];
+  tracked: PredictionRow[];
+}
+
+export interface WordsReply {
+  part: 'words';
+  head: string;
+  values: (WordsOf & { index: number })[];
+  blend: WordsOf;
+}
+
+export interface AblateReply {
+  part: 'ablate';
+  at: number;
+  effects: { head: string; effect: number; p: number }[];
+  left: number;
+}
+
+export interface CurveReply {
+  part: 'curve';
+  edit: number;
+  at: number;
+  strengths: number[];
+  p: number[][];
+  logits: number[][];
+}
+
+export interface OverviewReply {
+  part: 'overview';
+  rows: number[];
+  columns: number[];
+}
+
+export type Reply = { id: number; lane: Lane } & (
+  | TokensReply
+  | HeadReply
+  | OverviewReply
+  | PredictionReply
+  | WordsReply
+  | AblateReply
+  | CurveReply
+  | SharingReply
+  | { part: 'raw'; head: string }
+  | { part: 'found'; head: string; query: number }
+  | { part: 'heads'; query: number; key: number | null }
+  | { part: 'effect'; at: number }
+  | { part: 'models'; models: KnownModel[] }
+  | { part: 'progress'; done: number; total: number }
+  | { part: 'opened'; model: ModelInfo }
+  | { part: 'done'; ms: number; unchanged?: number[] }
+  | { part: 'error'; kind: string; message: string }
+  | { part: 'dropped' }
+);
+export type ReplyOf<P extends Reply['part']> = Extract<Reply, { part: P }>;
+
+/** An error that names no request: the message was not one. */
+export interface Stray {
+  id: null;
+  lane: null;
+  part: 'error';
+  kind: string;
+  message: string;
+}

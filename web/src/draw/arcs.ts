@@ -1,0 +1,107 @@
+/** Arcs between tokens of one line: from a token that looks, in the query's hue, to the one it looks at, in the key's. */
+import type { Palette } from '../theme.svelte';
+
+export interface Arc {
+  /** The middle of the token that looks and of the one it looks at. */
+  query: number;
+  key: number;
+  weight: number;
+  /** The weight before the edits, where it was another. */
+  before: number | null;
+}
+
+export interface ArcSide {
+  /** Where the arcs start and end. */
+  y: number;
+  /** Room for the arcs and their figures, away from the line. */
+  room: number;
+  /** -1: above the line, 1: below it. */
+  away: -1 | 1;
+}
+
+const FIGURE = 15;
+const THINNEST = 0.02;
+const NUMBERED = 0.095;
+const MOST_FIGURES = 5;
+
+/** Draws the weak ones first, figures last, so that none is crossed. */
+export function drawArcs(ctx: CanvasRenderingContext2D, arcs: readonly Arc[], side: ArcSide, palette: Palette): void {
+  const sorted = [...arcs].sort((a, b) => a.weight - b.weight);
+  ctx.lineCap = 'round';
+  for (const arc of sorted) if (arc.before !== null && arc.before >= THINNEST) drawBefore(ctx, arc, side, palette);
+  for (const arc of sorted) if (arc.weight >= THINNEST) drawArc(ctx, arc, side, palette);
+  const strong = sorted.filter(({ weight }) => weight >= NUMBERED).slice(-MOST_FIGURES);
+  drawFigures(ctx, strong.reverse(), side, palette);
+}
+
+/** A line that follows the pointer from the query's handle. */
+export function drawReach(ctx: CanvasRenderingContext2D, from: number, to: number, side: ArcSide, palette: Palette): void {
+  ctx.setLineDash([2, 4]);
+  ctx.lineWidth = 2;
+  ctx.strokeStyle = palette.q;
+  trace(ctx, from, to, side);
+  ctx.setLineDash([]);
+}
+
+function drawArc(ctx: CanvasRenderingContext2D, arc: Arc, side: ArcSide, palette: Palette): void {
+  ctx.globalAlpha = 0.45 + 0.45 * Math.min(1, arc.weight * 2);
+  ctx.lineWidth = 1.2 + 5.8 * arc.weight;
+  ctx.strokeStyle = along(ctx, arc, palette);
+  trace(ctx, arc.query, arc.key, side);
+  ctx.globalAlpha = 1;
+}
+
+function drawBefore(ctx: CanvasRenderingContext2D, arc: Arc, side: ArcSide, palette: Palette): void {
+  ctx.setLineDash([4, 4]);
+  ctx.lineWidth = 1.2;
+  ctx.strokeStyle = palette.soft;
+  trace(ctx, arc.query, arc.key, side);
+  ctx.setLineDash([]);
+}
+
+/** Key hue at the key, query hue at the query; a token that looks at itself gets a loop in the query's. */
+function along(ctx: CanvasRenderingContext2D, { query, key }: Arc, palette: Palette): CanvasGradient | string {
+  if (query === key) return palette.q;
+  const gradient = ctx.createLinearGradient(key, 0, query, 0);
+  gradient.addColorStop(0, palette.k);
+  gradient.addColorStop(1, palette.q);
+  return gradient;
+}
+
+function trace(ctx: CanvasRenderingContext2D, from: number, to: number, side: ArcSide): void {
+  const spread = from === to ? 7 : 0;
+  const control = side.y + (side.away * heightOf(from, to, side) * 4) / 3;
+  ctx.beginPath();
+  ctx.moveTo(from + spread / 2, side.y);
+  ctx.bezierCurveTo(from + spread, control, to - spread, control, to - spread / 2, side.y);
+  ctx.stroke();
+}
+
+/** Long arcs stand higher, so that short ones stay visible under them. */
+export function heightOf(from: number, to: number, { room }: ArcSide): number {
+  return Math.min(room - FIGURE, 12 + Math.abs(from - to) * 0.13);
+}
+
+function drawFigures(ctx: CanvasRenderingContext2D, arcs: Arc[], side: ArcSide, palette: Palette): void {
+  ctx.font = `600 12.5px ${fontFamily(ctx)}`;
+  ctx.textAlign = 'center';
+  ctx.textBaseline = side.away < 0 ? 'alphabetic' : 'top';
+  ctx.fillStyle = palette.kText;
+  const taken: { x: number; y: number; half: number }[] = [];
+  for (const arc of arcs) {
+    const figure = arc.weight.toFixed(2);
+    const half = ctx.measureText(figure).width / 2 + 4;
+    const x = (arc.query + arc.key) / 2;
+    const y = side.y + side.away * (heightOf(arc.query, arc.key, side) + 2 + arc.weight * 3);
+    if (taken.some((other) => Math.abs(other.x - x) < other.half + half && Math.abs(other.y - y) < FIGURE)) continue;
+    taken.push({ x, y, half });
+    ctx.strokeStyle = palette.paper;
+    ctx.lineWidth = 3;
+    ctx.strokeText(figure, x, y);
+    ctx.fillText(figure, x, y);
+  }
+}
+
+function fontFamily(ctx: CanvasRenderingContext2D): string {
+  return getComputedStyle(ctx.canvas).fontFamily;
+}

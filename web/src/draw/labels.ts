@@ -1,0 +1,84 @@
+/** Where labels of points go so that they do not lie on one another: each tries the places around its point. */
+
+export function font(size: number, weight: 400 | 600 = 400): string {
+  return `${weight} ${size}px "DejaVu Sans", "Noto Sans", system-ui, sans-serif`;
+}
+
+export interface Box {
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+}
+
+export interface Wanted {
+  id: string;
+  text: string;
+  x: number;
+  y: number;
+  /** How far from the point the text begins. */
+  gap: number;
+  /** Drawn even where there is no free place. */
+  must: boolean;
+}
+
+export interface Placed extends Wanted {
+  box: Box;
+  side: number;
+}
+
+/** Directions from the point to its label, the best one first. */
+const SIDES: [x: number, y: number][] = [[1, -0.7], [1, 0], [1, 0.7], [0, -1], [-1, -0.7], [-1, 0], [-1, 0.7], [0, 1]]; // prettier-ignore
+const COST = { label: 1000, outside: 800, obstacle: 20, side: 1, moved: 6 };
+
+/** Labels in order of importance. `sides` remembers where each stood, so that it stays there while it can. */
+export function placeLabels(
+  wanted: readonly Wanted[],
+  measure: (text: string) => number,
+  lineHeight: number,
+  picture: Box,
+  obstacles: readonly Box[],
+  sides: Map<string, number>,
+): Placed[] {
+  const placed: Placed[] = [];
+  for (const label of wanted) {
+    const width = measure(label.text);
+    const options = SIDES.map((_, side) => {
+      const box = boxAt(label, side, width, lineHeight);
+      return { ...label, box, side, cost: costOf(box, side, picture, placed, obstacles, sides.get(label.id)) };
+    });
+    const { cost, ...best } = options.reduce((a, b) => (b.cost < a.cost ? b : a));
+    if (cost >= COST.outside && !label.must) continue;
+    sides.set(label.id, best.side);
+    placed.push({ ...best, box: inside(best.box, picture) });
+  }
+  return placed;
+}
+
+function boxAt({ x, y, gap }: Wanted, side: number, width: number, height: number): Box {
+  const [dx, dy] = SIDES[side]!;
+  const left = dx > 0 ? x + gap : dx < 0 ? x - gap - width : x - width / 2;
+  return { x: left, y: y + dy * (gap + height / 2) - height / 2, width, height };
+}
+
+function costOf(box: Box, side: number, picture: Box, placed: Placed[], obstacles: readonly Box[], before?: number): number {
+  const clash = placed.filter((other) => overlap(box, other.box)).length;
+  const hit = obstacles.filter((other) => overlap(box, other)).length;
+  const out = liesWithin(box, picture) ? 0 : 1;
+  const moved = before !== undefined && before !== side ? 1 : 0;
+  return COST.label * clash + COST.outside * out + COST.obstacle * hit + COST.side * side + COST.moved * moved;
+}
+
+function overlap(a: Box, b: Box): boolean {
+  return a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
+}
+
+function liesWithin(box: Box, picture: Box): boolean {
+  const right = box.x + box.width <= picture.x + picture.width;
+  return box.x >= picture.x && box.y >= picture.y && right && box.y + box.height <= picture.y + picture.height;
+}
+
+function inside(box: Box, picture: Box): Box {
+  const x = Math.max(picture.x, Math.min(box.x, picture.x + picture.width - box.width));
+  return { ...box, x, y: Math.max(picture.y, Math.min(box.y, picture.y + picture.height - box.height)) };
+}

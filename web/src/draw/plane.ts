@@ -1,0 +1,266 @@
+/** The planes on a canvas: which key wins where, the axes, the dots of keys or values, the arrow of the query. */
+import { toScreen, type Frame } from '../core/matchview';
+import type { Point } from '../core/planes';
+import type { Palette } from '../theme.svelte';
+import { font, placeLabels, type Box, type Placed, type Wanted } from './labels';
+
+export interface Dot {
+  at: Point;
+  radius: number;
+  hollow: boolean;
+  label: string;
+  /** The chosen one: a thin ring around it. */
+  ring: boolean;
+  /** Labelled whatever happens. */
+  must: boolean;
+  /** Labelled if there is room, the largest first; 0: only on demand. */
+  rank: number;
+}
+
+export interface Axes {
+  across: string;
+  up: string | null;
+  origin: string;
+}
+
+const DASH = [3, 3];
+
+// ---- the ground: where each key wins
+
+/** Regions are polygons in the query's coordinates, one for each key. */
+export function paintGround(
+  ctx: CanvasRenderingContext2D,
+  frame: Frame,
+  regions: Point[][],
+  points: Float64Array,
+  axes: Axes,
+  palette: Palette,
+): void {
+  const land = [palette.land1, palette.land2, palette.land3, palette.land4, palette.land5];
+  const around = regions.filter((polygon) => polygon.length > 2).sort((a, b) => bearing(a) - bearing(b));
+  around.forEach((polygon, i) => {
+    const last = i === around.length - 1 && i > 0 && i % land.length === 0;
+    ctx.fillStyle = ctx.strokeStyle = land[last ? 2 : i % land.length]!;
+    tracePolygon(ctx, polygon.map((corner) => toScreen(frame, frame.perQuery, corner)));
+    ctx.fill();
+    ctx.lineWidth = 0.6;
+    ctx.stroke();
+  });
+  paintAxes(ctx, frame, axes, palette);
+  paintOrigin(ctx, frame, points, axes.origin);
+}
+
+function paintAxes(ctx: CanvasRenderingContext2D, { width, height, x, y }: Frame, axes: Axes, palette: Palette): void {
+  ctx.strokeStyle = palette.edge;
+  ctx.lineWidth = 1;
+  ctx.setLineDash([1, 3]);
+  line(ctx, 0, y, width, y);
+  if (axes.up !== null) line(ctx, x, 0, x, height);
+  ctx.setLineDash([]);
+  line(ctx, x - 4, y, x + 4, y);
+  line(ctx, x, y - 4, x, y + 4);
+  ctx.fillStyle = palette.soft;
+  ctx.font = font(10);
+  ctx.textAlign = 'right';
+  ctx.fillText(axes.across, width - 6, y - 6);
+  ctx.textAlign = x > width / 2 ? 'right' : 'left';
+  if (axes.up !== null) ctx.fillText(axes.up, x + (x > width / 2 ? -6 : 6), 13);
+}
+
+/** The name of the origin, in the corner beside it where the fewest points are. */
+function paintOrigin(ctx: CanvasRenderingContext2D, frame: Frame, points: Float64Array, name: string): void {
+  const width = ctx.measureText(name).width;
+  const corners = [[-width - 6, 13], [6, 13], [-width - 6, -6], [6, -6], [6, 30], [-width - 6, 30]] as const; // prettier-ignore
+  const crowd = corners.map(([x, y]) => ({ x: frame.x + x + width / 2, y: frame.y + y - 4, count: 0 }));
+  for (let j = 0; j < points.length; j += 2) {
+    const [px, py] = toScreen(frame, frame.perKey, [points[j]!, points[j + 1]!]);
+    for (const corner of crowd) if (Math.abs(px - corner.x) < width / 2 + 8 && Math.abs(py - corner.y) < 12) corner.count++;
+  }
+  const best = crowd.reduce((a, b) => (b.count < a.count ? b : a));
+  ctx.textAlign = 'center';
+  ctx.fillText(name, best.x, best.y + 4);
+}
+
+function bearing(polygon: Point[]): number {
+  const [x, y] = polygon.reduce(([sx, sy], [px, py]) => [sx + px, sy + py], [0, 0]);
+  return Math.atan2(y, x);
+}
+
+// ---- points
+
+/** Dots with their labels; those of `ghosts` are drawn dashed behind them. `sides` remembers where labels stood. */
+export function paintDots(
+  ctx: CanvasRenderingContext2D,
+  frame: Frame,
+  dots: Dot[],
+  ghosts: { at: Point; radius: number }[],
+  hue: string,
+  palette: Palette,
+  obstacles: Box[],
+  sides: Map<string, number>,
+): void {
+  ctx.strokeStyle = palette.edge;
+  ctx.lineWidth = 1.2;
+  ctx.setLineDash(DASH);
+  for (const { at, radius } of ghosts) circle(ctx, toScreen(frame, frame.perKey, at), radius), ctx.stroke();
+  ctx.setLineDash([]);
+  for (const dot of dots) paintDot(ctx, toScreen(frame, frame.perKey, dot.at), dot, hue, palette);
+  paintLabels(ctx, frame, dots, palette, obstacles, sides);
+}
+
+function paintDot(ctx: CanvasRenderingContext2D, at: Point, { radius, hollow, ring }: Dot, hue: string, palette: Palette): void {
+  circle(ctx, at, radius);
+  ctx.lineWidth = 1.5;
+  ctx.strokeStyle = ctx.fillStyle = hue;
+  if (!hollow) ctx.fill();
+  ctx.stroke();
+  if (!ring) return;
+  circle(ctx, at, radius + 3.5);
+  ctx.lineWidth = 1;
+  ctx.strokeStyle = palette.ink;
+  ctx.stroke();
+}
+
+function paintLabels(ctx: CanvasRenderingContext2D, frame: Frame, dots: Dot[], palette: Palette, obstacles: Box[], sides: Map<string, number>): void {
+  ctx.font = font(12, 600);
+  ctx.textAlign = 'left';
+  const named = dots.map((dot, i) => ({ dot, id: `${i}` })).filter(({ dot }) => dot.must || dot.rank > 0);
+  named.sort((a, b) => Number(b.dot.must) - Number(a.dot.must) || b.dot.rank - a.dot.rank);
+  const wanted = named.map(({ dot, id }): Wanted => {
+    const [x, y] = toScreen(frame, frame.perKey, dot.at);
+    return { id, text: dot.label, x, y, gap: dot.radius + (dot.ring ? 6 : 4), must: dot.must };
+  });
+  const taken = [...obstacles, ...dots.map((dot) => around(toScreen(frame, frame.perKey, dot.at), dot.radius))];
+  const picture = { x: 3, y: 3, width: frame.width - 6, height: frame.height - 6 };
+  for (const placed of placeLabels(wanted, (text) => ctx.measureText(text).width, 14, picture, taken, sides)) write(ctx, placed, palette);
+}
+
+function write(ctx: CanvasRenderingContext2D, { text, box }: Placed, palette: Palette): void {
+  ctx.lineWidth = 3;
+  ctx.lineJoin = 'round';
+  ctx.strokeStyle = palette.paper;
+  ctx.globalAlpha = 0.7;
+  ctx.strokeText(text, box.x, box.y + box.height - 3);
+  ctx.globalAlpha = 1;
+  ctx.fillStyle = palette.ink;
+  ctx.fillText(text, box.x, box.y + box.height - 3);
+}
+
+// ---- the query
+
+/** The arrow of the query, with the place where a hand takes it; dashed: where it was before the edits. */
+export function paintArrow(ctx: CanvasRenderingContext2D, frame: Frame, to: Point, before: Point | null, palette: Palette): void {
+  const origin: Point = [frame.x, frame.y];
+  ctx.strokeStyle = ctx.fillStyle = palette.q;
+  if (before) {
+    ctx.setLineDash(DASH);
+    arrow(ctx, origin, toScreen(frame, frame.perQuery, before), 1.2);
+    ctx.setLineDash([]);
+  }
+  const end = toScreen(frame, frame.perQuery, to);
+  ctx.globalAlpha = 0.22;
+  circle(ctx, end, 13);
+  ctx.fill();
+  ctx.globalAlpha = 1;
+  arrow(ctx, origin, end, 3);
+  ctx.font = font(12, 600);
+  ctx.textAlign = 'center';
+  ctx.fillStyle = palette.qText;
+  ctx.fillText('q', end[0], end[1] + (end[1] > frame.height - 40 ? -18 : 25));
+}
+
+/** What labels keep clear of: the head of the arrow and its line. */
+export function arrowBoxes(frame: Frame, to: Point): Box[] {
+  const [x, y] = toScreen(frame, frame.perQuery, to);
+  const steps = Array.from({ length: 9 }, (_, i) => i / 9);
+  const along = steps.map((t): Point => [frame.x + t * (x - frame.x), frame.y + t * (y - frame.y)]);
+  return [around([x, y], 14), { x: x - 8, y: y + 12, width: 16, height: 16 }, ...along.map((at) => around(at, 4))];
+}
+
+// ---- the blend
+
+export interface BlendPicture {
+  polygon: Point[];
+  z: Point;
+  zBefore: Point | null;
+  /** Where 0 stands, if it joins the polygon. */
+  zero: Point | null;
+}
+
+/** The values' polygon, and z within it. */
+export function paintPolygon(ctx: CanvasRenderingContext2D, frame: Frame, { polygon, zero }: BlendPicture, palette: Palette): void {
+  tracePolygon(ctx, polygon.map((corner) => toScreen(frame, frame.perKey, corner)));
+  ctx.fillStyle = palette.vWash;
+  ctx.fill();
+  ctx.strokeStyle = palette.v;
+  ctx.lineWidth = 1;
+  ctx.stroke();
+  if (!zero) return;
+  const [x, y] = toScreen(frame, frame.perKey, zero);
+  ctx.strokeStyle = ctx.fillStyle = palette.soft;
+  line(ctx, x - 4, y - 4, x + 4, y + 4);
+  line(ctx, x - 4, y + 4, x + 4, y - 4);
+  ctx.font = font(11);
+  ctx.textAlign = 'left';
+  ctx.fillText('0', x + 7, y + 4);
+}
+
+export function paintBlend(ctx: CanvasRenderingContext2D, frame: Frame, { z, zBefore }: BlendPicture, palette: Palette): void {
+  ctx.strokeStyle = ctx.fillStyle = palette.ink;
+  if (zBefore) {
+    ctx.setLineDash(DASH);
+    ctx.lineWidth = 1.2;
+    circle(ctx, toScreen(frame, frame.perKey, zBefore), 6);
+    ctx.stroke();
+    ctx.setLineDash([]);
+  }
+  const at = toScreen(frame, frame.perKey, z);
+  circle(ctx, at, 5.5);
+  ctx.fill();
+  ctx.font = font(12, 600);
+  ctx.textAlign = 'right';
+  ctx.fillText('z', at[0] - 9, at[1] + 4);
+}
+
+/** What labels keep clear of: z and its name. */
+export function blendBoxes(frame: Frame, z: Point): Box[] {
+  const [x, y] = toScreen(frame, frame.perKey, z);
+  return [{ x: x - 20, y: y - 7, width: 28, height: 14 }];
+}
+
+// ---- lines
+
+function arrow(ctx: CanvasRenderingContext2D, from: Point, to: Point, width: number): void {
+  const length = Math.hypot(to[0] - from[0], to[1] - from[1]);
+  if (length < 1) return;
+  const [ux, uy] = [(to[0] - from[0]) / length, (to[1] - from[1]) / length];
+  const head = Math.min(length, 4 + 2 * width);
+  const [bx, by] = [to[0] - ux * head, to[1] - uy * head];
+  ctx.lineWidth = width;
+  line(ctx, from[0], from[1], bx, by);
+  const half = head * 0.45;
+  tracePolygon(ctx, [to, [bx - uy * half, by + ux * half], [bx + uy * half, by - ux * half]]);
+  ctx.fill();
+}
+
+function line(ctx: CanvasRenderingContext2D, x0: number, y0: number, x1: number, y1: number): void {
+  ctx.beginPath();
+  ctx.moveTo(x0, y0);
+  ctx.lineTo(x1, y1);
+  ctx.stroke();
+}
+
+function circle(ctx: CanvasRenderingContext2D, [x, y]: Point, radius: number): void {
+  ctx.beginPath();
+  ctx.arc(x, y, radius, 0, 2 * Math.PI);
+}
+
+function tracePolygon(ctx: CanvasRenderingContext2D, corners: Point[]): void {
+  ctx.beginPath();
+  corners.forEach(([x, y], i) => (i === 0 ? ctx.moveTo(x, y) : ctx.lineTo(x, y)));
+  ctx.closePath();
+}
+
+function around([x, y]: Point, radius: number): Box {
+  return { x: x - radius, y: y - radius, width: 2 * radius, height: 2 * radius };
+}

@@ -1,0 +1,60 @@
+/** Files of exactly what is on screen: the instrument as SVG or PNG, or its numbers as JSON. */
+import { tick } from 'svelte';
+import { fileName, recordOf } from './core/record';
+import { snapshot, type Snapshot } from './snapshot/snapshot';
+import { stage } from './stage.svelte';
+import { lab } from './store.svelte';
+
+export type Format = 'svg' | 'png' | 'json';
+
+const SHARP = 2;
+
+/** Save it; returns the file's name. */
+export async function exportAs(format: Format): Promise<string> {
+  const name = fileName(lab.shown?.text ?? lab.text, lab.head, format);
+  const blob = format === 'json' ? new Blob([jsonOf()], { type: 'application/json' }) : await pictureOf(format);
+  const url = URL.createObjectURL(blob);
+  Object.assign(document.createElement('a'), { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  return name;
+}
+
+function jsonOf(): string {
+  const { info, shown, open, queryAt, row, rowBefore } = lab;
+  if (!info || !shown || !open || queryAt === null || !row || !rowBefore) throw new Error(lab.say.header.nothingToExport);
+  const { tokens, prediction } = shown;
+  const head = open.reply.head;
+  return recordOf({ chosen: lab.chosen(), badge: info.badge, tokens: tokens.tokens, head, query: queryAt, row, rowBefore, prediction });
+}
+
+async function pictureOf(format: 'svg' | 'png'): Promise<Blob> {
+  const taken = await sharpSnapshot();
+  return format === 'svg' ? new Blob([taken.svg], { type: 'image/svg+xml' }) : rasterOf(taken);
+}
+
+/** The canvases paint themselves at double size for as long as it takes. */
+async function sharpSnapshot(): Promise<Snapshot> {
+  stage.sharpness = SHARP;
+  try {
+    await tick();
+    return snapshot(stage.element!, `${lab.info?.badge ?? ''} · ${lab.head} · ${lab.shown?.text ?? ''}`);
+  } finally {
+    stage.sharpness = 1;
+  }
+}
+
+async function rasterOf({ svg, width, height }: Snapshot): Promise<Blob> {
+  const url = URL.createObjectURL(new Blob([svg], { type: 'image/svg+xml' }));
+  try {
+    const image = new Image(width, height);
+    image.src = url;
+    await image.decode();
+    const canvas = Object.assign(document.createElement('canvas'), { width: width * SHARP, height: height * SHARP });
+    canvas.getContext('2d')!.drawImage(image, 0, 0, canvas.width, canvas.height);
+    const blob = await new Promise<Blob | null>((done) => canvas.toBlob(done, 'image/png'));
+    if (!blob) throw new Error(lab.say.header.noPicture);
+    return blob;
+  } finally {
+    URL.revokeObjectURL(url);
+  }
+}

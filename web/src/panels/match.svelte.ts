@@ -1,0 +1,143 @@
+/** What the match plane shows, step by step: plane, places, who can win where, and how it fits the picture. */
+import { untrack } from 'svelte';
+import { label } from '../core/format';
+import { addScaled, norm } from '../core/linalg';
+import { biasesOf, fitFrame, interestOf, slopeOf, type Frame } from '../core/matchview';
+import { headModel, reaches, visibleKeys, type Floats, type Row } from '../core/mechanism';
+import { place, principalPlane, queryPlane, queryPoint, type Plane, type Point } from '../core/planes';
+import { canWin, winningRegions } from '../core/regions';
+import { strongest } from '../core/view';
+import type { Dot } from '../draw/plane';
+import type { OpenHead } from '../picture';
+import { lab } from '../store.svelte';
+
+export interface Given {
+  head: OpenHead;
+  row: Row;
+  before: Row;
+}
+
+const LABELLED = 7;
+const SAME = 1e-9;
+
+export class MatchView {
+  width = $state(0);
+  height = $state(0);
+  /** The key under the pointer. */
+  hovered: number | null = $state(null);
+  #given: () => Given;
+  #lastPlane: Plane | undefined;
+  #lastFrame: Frame | undefined;
+
+  constructor(given: () => Given) {
+    this.#given = given;
+  }
+
+  #head = $derived.by(() => this.#given().head);
+  #row = $derived.by(() => this.#given().row);
+  #before = $derived.by(() => this.#given().before);
+  #model = $derived.by(() => {
+    const [layer, head] = this.#head.reply.head.split('.').map(Number) as [number, number];
+    return headModel(lab.info!, layer, head);
+  });
+  #keysBefore = $derived(this.#before.k);
+
+  span = $derived(visibleKeys(this.#head.reply.query, this.#before.scores.length, this.#model));
+  interest = $derived(interestOf(lab.shown!.tokens.key, this.#before.weights, this.span.first, this.span.last));
+  plane: Plane = $derived.by(() => this.#keep(this.#planeOf(this.#before.q, this.#keysBefore)));
+  points = $derived(this.#placed(this.#row.k));
+  pointsBefore = $derived(this.#placed(this.#keysBefore));
+  query: Point = $derived(queryPoint(this.plane, this.#row.q));
+  queryBefore: Point = $derived(queryPoint(this.plane, this.#before.q));
+  slope = $derived(slopeOf(this.#model, lab.acting));
+  scores = $derived(this.#row.scores.subarray(this.span.first, this.span.last));
+  weights = $derived(this.#row.weights.subarray(this.span.first, this.span.last));
+  winner = $derived(this.span.first + (strongest(this.weights, 1)[0] ?? 0));
+  /** Who wins where. A dragged query changes none of it, so nothing is computed again while one moves. */
+  ground = $derived.by(() => {
+    const { points, slope, frame } = this;
+    void lab.acting;
+    const biases = untrack(() => biasesOf(this.scores, points, this.query, slope));
+    const side = Math.max(frame.width, frame.height) / frame.perQuery;
+    const able = canWin(points, biases, slope);
+    const left = biases.map((bias, j) => (able[j] ? bias : -Infinity));
+    return { able, regions: winningRegions(points, left, slope, side) };
+  });
+  frame: Frame = $derived.by(() => {
+    const { width, height } = this;
+    const frozen = lab.drag !== null && this.#lastFrame?.width === width && this.#lastFrame.height === height;
+    if (!frozen) {
+      const all = Float64Array.of(...this.points, ...this.pointsBefore);
+      this.#lastFrame = fitFrame(all, [this.query, this.queryBefore], width, height);
+    }
+    return this.#lastFrame!;
+  });
+  /** By how much of its length the query was moved. */
+  turned = $derived.by(() => {
+    const { arrays, before, reply } = this.#head;
+    const d = lab.info!.d_head;
+    const at = reply.query * d;
+    const was = before.q.subarray(at, at + d);
+    const shift = addScaled(Float64Array.from(arrays.q.subarray(at, at + d)), was, -1);
+    if (lab.drag?.q) addScaled(shift, lab.drag.q, 1);
+    return norm(shift) / norm(was);
+  });
+  /** A drag is a shift before the rotation is taken back: it would not follow the hand. */
+  stopped = $derived(lab.acting.some((edit) => edit.kind === 'stop-rotation' && reaches(edit, this.#model.layer, this.#model.head)));
+
+  dots: Dot[] = $derived.by(() => {
+    const named = new Set(strongest(this.weights, LABELLED));
+    return Array.from(this.weights, (weight, j) => {
+      const key = this.span.first + j;
+      const shown = key === this.hovered || lab.drag?.key?.index === key;
+      const name = label(lab.token(key));
+      return {
+        at: this.pointOf(key),
+        radius: radiusOf(weight),
+        hollow: !this.ground.able[j],
+        label: shown ? `${name} ${weight.toFixed(3)}` : name,
+        ring: key === this.interest,
+        must: shown || key === this.interest || key === this.winner,
+        rank: named.has(j) ? weight : 0,
+      };
+    });
+  });
+  ghosts = $derived.by(() => {
+    const was = this.#before.weights.subarray(this.span.first, this.span.last);
+    return Array.from(was, (weight, j) => ({ at: pointAt(this.pointsBefore, j), radius: radiusOf(weight), j })).filter(
+      ({ at, radius, j }) => apart(at, pointAt(this.points, j)) || Math.abs(radius - radiusOf(this.weights[j]!)) > 1,
+    );
+  });
+  moved = $derived(apart(this.query, this.queryBefore));
+
+  pointOf(key: number): Point {
+    return pointAt(this.points, key - this.span.first);
+  }
+
+  #placed(keys: Floats): Float64Array {
+    const d = this.plane.mean.length;
+    return place(this.plane, keys.subarray(this.span.first * d, this.span.last * d));
+  }
+
+  #planeOf(q: Floats, keys: Floats): Plane {
+    if (lab.principal) return principalPlane(q, keys, this.span, this.#lastPlane);
+    return queryPlane(q, keys, this.span, this.interest, this.#lastPlane);
+  }
+
+  /** The next plane keeps the signs of this one. */
+  #keep(plane: Plane): Plane {
+    return (this.#lastPlane = plane);
+  }
+}
+
+export function radiusOf(weight: number): number {
+  return 3.2 + 7.5 * Math.sqrt(weight);
+}
+
+export function pointAt(points: Float64Array, j: number): Point {
+  return [points[2 * j]!, points[2 * j + 1]!];
+}
+
+function apart([ax, ay]: Point, [bx, by]: Point): boolean {
+  return Math.hypot(ax - bx, ay - by) > SAME;
+}

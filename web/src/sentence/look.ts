@@ -1,0 +1,40 @@
+/** How a token takes part, for the open head and its query. */
+import { locate } from '../core/anchors';
+import type { EditItem } from '../core/edits';
+import { reaches } from '../core/mechanism';
+import { lab } from '../store.svelte';
+
+export type Look = 'query' | 'key' | 'later' | '';
+
+export function lookOf(token: number): Look {
+  const { queryAt } = lab;
+  if (token === queryAt) return 'query';
+  if (lab.info?.causal && queryAt !== null && token > queryAt) return 'later';
+  return token === lab.keyAt ? 'key' : '';
+}
+
+/** How dark it is drawn: by its weight, and weak ones a little darker than their share, so that they can be seen. */
+export function tintOf(token: number): string {
+  return `${(32 * (lab.viewWeights?.[token] ?? 0) ** 0.65).toFixed(1)}%`;
+}
+
+/** Is its key muted for this query in the open head, by whatever edit? */
+export function isMuted(token: number): boolean {
+  const [layer, head] = lab.head.split('.').map(Number) as [number, number];
+  return lab.acting.some((edit) => {
+    const forQuery = edit.kind === 'mute' && (edit.query === null || edit.query === lab.queryAt);
+    return forQuery && edit.key === token && reaches(edit, layer, head);
+  });
+}
+
+/** Mute a token in the open head, or take back the edit that did. */
+export function toggleMute(token: number): void {
+  const made = muteOf(token);
+  if (made) lab.removeEdits([made.id]);
+  else lab.addEdit({ kind: 'mute', where: lab.head, key: token, query: null, strength: 1 });
+}
+
+export function muteOf(token: number): EditItem | undefined {
+  const ranges = lab.shown?.ranges ?? [];
+  return lab.edits.find(({ edit }) => edit.kind === 'mute' && edit.where === lab.head && locate(edit.key, ranges) === token);
+}
