@@ -12,9 +12,10 @@ import pytest
 from qkvlab.edits import Ablate, Edit, Mute
 from qkvlab.errors import HeadError, TokenError, UnsupportedError
 from qkvlab.model import Model, open_model
-from qkvlab.questions import STANDS_OUT, Answer, ask, find, landings, predict, token_index, words
+from qkvlab.questions import Answer, ask, find, landings, predict, token_index
 from qkvlab.spec import Head
 from qkvlab.trace import Trace
+from qkvlab.words import STANDS_OUT, words
 
 IDS = [3, 17, 42, 5, 29, 8, 11, 50, 2, 31]
 KINDS = ["llama", "llama-mqa", "mistral-window", "qwen2-window", "qwen3", "gpt2", "bert", "roberta"]

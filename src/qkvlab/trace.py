@@ -81,6 +81,12 @@ class Trace:
     def spec(self) -> ModelSpec:
         return self.model.spec
 
+    def with_edits(self, edits: Sequence[Edit]) -> "Trace":
+        """The same text with these edits instead; every row the two have in common is shared. Raises EditError."""
+        for edit in edits:
+            edit.check(self.spec, len(self))
+        return Trace(self.model, self.ids, self.text_tokens, edits, self.positions, base=self)
+
     # ---- the text
 
     @property
@@ -184,13 +190,13 @@ class Trace:
         """softmax(scores): each query's shares over the keys, [query, key]."""
         return softmax(self.scores(head))
 
-    def score_rows(self, head: Address, rows: range, *, masked: bool = True) -> Float[Array, "query key"]:
-        """The scores of some queries of one head only, [len(rows), key]."""
+    def score_rows(self, head: Address, rows: Sequence[int], *, masked: bool = True) -> Float[Array, "query key"]:
+        """The scores of some queries of one head only, [len(rows), key]; `rows` are positions, rising."""
         at = self.spec.head(head)
         return self._scores(at.layer, range(at.head, at.head + 1), rows, masked)[0]
 
-    def layer_scores(self, layer: int, rows: range, *, masked: bool = True) -> Float[Array, "head query key"]:
-        """The scores of some queries in every head of a layer, [head, len(rows), key]."""
+    def layer_scores(self, layer: int, rows: Sequence[int], *, masked: bool = True) -> Float[Array, "head query key"]:
+        """The scores of some queries in every head of a layer, [head, len(rows), key]; `rows` as in `score_rows`."""
         return self._scores(layer, range(self.spec.n_head), rows, masked)
 
     def write(self, head: Address) -> Float[Array, "query d_model"]:
@@ -230,11 +236,12 @@ class Trace:
             self.run(edit.layers(self.spec)[-1] + 1)
         return tuple(edit for edit in self.edits if not self._changed[edit])
 
-    def _scores(self, layer: int, heads: range, rows: range, masked: bool) -> Float[Array, "head query key"]:
+    def _scores(self, layer: int, heads: range, rows: Sequence[int], masked: bool) -> Float[Array, "head query key"]:
         spec, q, k = self.spec, self.q(layer), self.k(layer)
+        positions = np.asarray(rows, int)
 
         def score_head(own_q: Array, own_k: Array) -> Array:
-            plain = score(own_q[..., rows.start : rows.stop, :], own_k, spec.d_head**-0.5)
+            plain = score(own_q[..., positions, :], own_k, spec.d_head**-0.5)
             return hide(plain, rows, spec.causal, spec.window_of(layer)) if masked else plain
 
         read = np.array([spec.kv_head(Head(layer, head)) for head in heads])
