@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ._shapes import Array, Float
+from ._shapes import Array, Float, Int
 from .mechanism import softmax
 from .trace import Trace
 
@@ -57,11 +57,16 @@ def looks(trace: Trace, layer: int, query: int, key: int | None = None) -> dict[
     return found
 
 
-def _landing(trace: Trace, layer: int, query: int, weights: Float[Array, "head key"]) -> dict[str, Array]:
+def other_keys(trace: Trace, layer: int, query: int) -> Int[Array, " key"]:
+    """The keys this query sees, without itself, the first position (the sink) and special tokens."""
     first, last = trace.visible(layer, query)
-    others = [key for key in range(first, last) if key not in (0, query) and not trace.special[key]]
-    if not others:
+    keys = np.arange(first, last)
+    return keys[(keys != query) & (keys != 0) & ~np.array(trace.special[first:last], bool)]
+
+
+def _landing(trace: Trace, layer: int, query: int, weights: Float[Array, "head key"]) -> dict[str, Array]:
+    keys = other_keys(trace, layer, query)
+    if len(keys) == 0:
         return {"land_key": np.full(len(weights), -1, np.int32), "land_weight": np.zeros(len(weights), np.float32)}
-    best = weights[:, others].argmax(axis=-1)
-    keys = np.array(others, np.int32)[best]
-    return {"land_key": keys, "land_weight": weights[np.arange(len(weights)), keys]}
+    best = keys[weights[:, keys].argmax(axis=-1)]
+    return {"land_key": best.astype(np.int32), "land_weight": weights[np.arange(len(weights)), best]}

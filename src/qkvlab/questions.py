@@ -9,6 +9,7 @@ import numpy as np
 from ._shapes import Array, Float
 from .errors import TokenError
 from .mechanism import softmax
+from .overview import other_keys
 from .spec import Head
 from .text import quoted
 from .trace import Address, Trace
@@ -157,11 +158,9 @@ def landings(trace: Trace, token: str | int) -> list[Landing]:
     The token itself, the first position (the sink) and special tokens are left out; empty if nothing is left.
     """
     at = token_index(trace.tokens, token)
-    others = np.array([i not in (at, 0) and not special for i, special in enumerate(trace.special)])
     rows = []
     for layer in range(trace.spec.n_layer):
-        first, last = trace.visible(layer, at)
-        keys = np.flatnonzero(others[first:last]) + first
+        keys = other_keys(trace, layer, at)
         if len(keys) == 0:
             continue
         scores = trace.layer_scores(layer, range(at, at + 1))[:, 0]

@@ -1,7 +1,7 @@
 """THE WAIST: a text's way through a model, kept. Everything above makes a Trace, everything below reads one."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from threading import RLock
 from typing import TYPE_CHECKING, Literal
@@ -12,7 +12,7 @@ from ._parallel import one_blas_thread
 from ._shapes import Array, Float
 from .edits import Edit, Here, edit_scores, visible
 from .errors import UnsupportedError
-from .mechanism import WORTH_THREADS, hide, score, softmax, write
+from .mechanism import WORTH_THREADS, group_queries, hide, score, softmax, ungroup, write
 from .models import FAMILIES, no_tap, unembed
 from .recording import Rows, first_rows
 from .spec import Head, ModelSpec
@@ -237,17 +237,21 @@ class Trace:
         return tuple(edit for edit in self.edits if not self._changed[edit])
 
     def _scores(self, layer: int, heads: range, rows: Sequence[int], masked: bool) -> Float[Array, "head query key"]:
+        """Of one head of a layer, or of all."""
         spec, q, k = self.spec, self.q(layer), self.k(layer)
         positions = np.asarray(rows, int)
+        first, last = (spec.kv_head(Head(layer, head)) for head in (heads[0], heads[-1]))
 
-        def score_head(own_q: Array, own_k: Array) -> Array:
-            plain = score(own_q[..., positions, :], own_k, spec.d_head**-0.5)
+        def hidden(plain: Array) -> Array:
             return hide(plain, rows, spec.causal, spec.window_of(layer)) if masked else plain
 
-        read = np.array([spec.kv_head(Head(layer, head)) for head in heads])
-        scores = score_head(q[heads.start : heads.stop], k[read])
-        here = Here(spec, layer, rows, k=k)
-        return edit_scores(self.edits, here, heads, scores, score_head, q)
+        def score_head(own_q: Array, own_k: Array) -> Array:
+            return hidden(score(own_q[positions], own_k, spec.d_head**-0.5))
+
+        grouped = group_queries(q[heads.start : heads.stop, positions], last + 1 - first)
+        with _threads(len(self)):
+            scores = hidden(ungroup(score(grouped, k[first : last + 1], spec.d_head**-0.5), len(heads)))
+            return edit_scores(self.edits, Here(spec, layer, rows, k=k), heads, scores, score_head, q)
 
     # ---- running
 
@@ -281,7 +285,7 @@ class Trace:
                 if cancelled is not None and cancelled():
                     raise Cancelled
                 layer, half = divmod(self._steps, 2)
-                with one_blas_thread() if len(self) - self._starts[layer] >= WORTH_THREADS else nullcontext():
+                with _threads(len(self) - self._starts[layer]):
                     (self._mlp if half else self._attention)(layer)
                 self._steps += 1
             if self._steps == 2 * self.spec.n_layer:
@@ -339,6 +343,11 @@ class Trace:
         except _Found as found:
             return found.array
         raise AssertionError(f"no tap {name}")
+
+
+def _threads(n_query: int) -> AbstractContextManager[None]:
+    """The matrix library's own threads are for a few queries only (see `_parallel`)."""
+    return one_blas_thread() if n_query >= WORTH_THREADS else nullcontext()
 
 
 def _fixed(array: Array) -> Array:
