@@ -8,6 +8,7 @@ from collections.abc import Callable
 from threading import Thread
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from ..errors import SourceError
 from .app import make_app
@@ -33,8 +34,22 @@ def serve(model: str, *, port: int | None, host: str, browser: bool, say: Callab
     token = None if is_loopback(host) else new_token()
     address = page_address(host, bound, token)
     rooms.models.open(rooms.models.own)
+    server = make_server(make_app(rooms, host, bound, token))
+    say(f"QKV Lab is at {address}  (Ctrl-C ends it)")
+    if browser and has_display():
+        Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+    try:
+        server.run(sockets=[listener])
+    except KeyboardInterrupt:
+        say("stopped")
+    finally:
+        listener.close()
+
+
+def make_server(app: ASGIApp) -> uvicorn.Server:
+    """The HTTP server around the application. `websockets-sansio` reads no further while a message waits its turn."""
     config = uvicorn.Config(
-        make_app(rooms, host, bound, token),
+        app,
         log_level="warning",
         ws="websockets-sansio",
         ws_max_size=MAX_FRAME,
@@ -42,15 +57,7 @@ def serve(model: str, *, port: int | None, host: str, browser: bool, say: Callab
         timeout_graceful_shutdown=PATIENCE,
         server_header=False,
     )
-    say(f"QKV Lab is at {address}  (Ctrl-C ends it)")
-    if browser and has_display():
-        Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-    try:
-        uvicorn.Server(config).run(sockets=[listener])
-    except KeyboardInterrupt:
-        say("stopped")
-    finally:
-        listener.close()
+    return uvicorn.Server(config)
 
 
 def listen(host: str, port: int | None) -> socket.socket:

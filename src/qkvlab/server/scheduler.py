@@ -6,6 +6,8 @@ from collections.abc import Callable, Generator
 from threading import Condition, Thread
 from typing import Any, Final, Protocol
 
+from .._parallel import one_blas_thread
+
 log = logging.getLogger("qkvlab.server")
 
 SLICE = 0.03
@@ -88,6 +90,10 @@ class Scheduler:
             self._changed.notify()
 
     def _work(self) -> None:
+        with one_blas_thread():
+            self._take_turns()
+
+    def _take_turns(self) -> None:
         while (job := self._next()) is not None:
             try:
                 ended = self._turn(job)
