@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .._shapes import Array
 from ..errors import LimitError, SourceError
 
 DTYPES = {"F32": "<f4", "I32": "<i4", "U8": "u1"}
@@ -49,7 +50,7 @@ def plan(entries: list[Entry], metadata: Mapping[str, str]) -> tuple[bytes, int]
     return len(text).to_bytes(8, "little") + text, 8 + len(text) + offset
 
 
-def to_bytes(arrays: Mapping[str, np.ndarray[Any, Any]], metadata: Mapping[str, str]) -> bytes:
+def to_bytes(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
     """A whole file in memory: float arrays as float32, signed whole numbers as int32, unsigned as uint8.
 
     The widest numbers come first, so that every array starts at a multiple of its number's size.
