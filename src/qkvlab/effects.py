@@ -41,11 +41,11 @@ def _tracked_id(model: Model, name: int | str) -> int:
 
 
 def direct_effects(trace: Trace, at: int, ids: Sequence[int]) -> Float[Array, "layer head"]:
-    """What does each head's own write at a position add to the logit of ids[0] (with two ids: to the difference of
-    their logits)? [layer, head]
+    """What does each head's own write at a position add to a word's logit? [layer, head]
 
-    Through the final norm with its scale frozen at what it is there, and the unembedding. Together with the embedding,
-    the MLPs and the biases, these sum to the logit itself. Raises UnsupportedError without an output head.
+    The logit is that of ids[0]; with two ids, it is the difference between theirs. Through the final norm with its
+    scale frozen at what it is there, and the unembedding: together with the embedding, the MLPs and the biases, these
+    sum to the logit itself. Raises UnsupportedError without an output head.
     """
     spec, direction = trace.spec, frozen_direction(trace, at, ids)
     effects = np.empty((spec.n_layer, spec.n_head), np.float32)
@@ -71,8 +71,10 @@ def frozen_direction(trace: Trace, at: int, ids: Sequence[int]) -> Float[Array, 
 
 
 def ablated(trace: Trace, head: Address, at: int, ids: Sequence[int]) -> tuple[float, float]:
-    """What does the prediction lose without this head? The logit of ids[0] (with two ids: less that of ids[1]) as it
-    is minus as it is with the head's blend at zero, on top of the trace's own edits; and ids[0]'s probability then.
+    """What would the prediction at a position lose without this head? (effect, ids[0]'s probability then)
+
+    The effect is the logit of ids[0] (with two ids: less that of ids[1]) as it is, minus as it is with the head's
+    blend at zero, on top of the trace's own edits. Layers below the head are not run again.
     """
     address = str(trace.spec.head(head))
     before = _quantity(trace.logits_at(slice(at, at + 1))[0], ids)
@@ -91,8 +93,10 @@ def strength_curve(
 
 
 def prediction(before: Trace, after: Trace, at: int, ids: Sequence[int]) -> dict[str, Any]:
-    """What comes after a position, without and with the edits, as plain JSON values: `rows` of the most probable
-    words (those after, then those before that are not among them), and the `tracked` ids in their order."""
+    """What comes after a position, without and with the edits? As plain JSON values.
+
+    `rows`: the most probable words, those after, then those before that are not among them; `tracked`: the ids.
+    """
     logits = {"before": before.logits_at(slice(at, at + 1))[0]}
     logits["after"] = logits["before"] if after is before else after.logits_at(slice(at, at + 1))[0]
     shares = {when: _shares(row) for when, row in logits.items()}

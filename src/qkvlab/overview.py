@@ -36,9 +36,10 @@ def layer_stamps(trace: Trace, layer: int, rows: Sequence[int], edges: Sequence[
     return np.rint(weights * 255).astype(np.uint8)
 
 
-def looks(trace: Trace, layer: int, query: int, key: int | None = None) -> dict[str, Float[Array, " head"]]:
-    """Where does this query look most, in every head of a layer? Arrays of [head]:
+def looks(trace: Trace, layer: int, query: int, key: int | None = None) -> dict[str, Array]:
+    """Where does this query look most, in every head of a layer?
 
+    Arrays of [head], by name:
     `top_key`, `top_weight`: over all keys; `land_key`, `land_weight`: leaving out the query itself, the first
     position (the sink) and special tokens; -1 and 0 where nothing is left. With a `key` also `pair_score` (-inf where
     it is hidden) and `pair_weight`.

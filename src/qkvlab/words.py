@@ -47,8 +47,10 @@ def words(trace: Trace, vectors: Float[Array, "rows d_model"], top: int = 5) -> 
 
 
 def head_words(trace: Trace, head: Address, indices: Sequence[int], query: int, top: int = 5) -> dict[str, Any]:
-    """What do these tokens' values, and the blend z of a query, say in words? As plain JSON values: `values`, one for
-    each index, and `blend`. Raises UnsupportedError for a model without an output head."""
+    """What do these tokens' values, and a query's blend z, say in words at one head? As plain JSON values.
+
+    `values`, one for each index, and `blend`. Raises UnsupportedError for a model without an output head.
+    """
     at = trace.spec.head(head)
     z = trace.z(at.layer)[at.head, query]
     *said, blend = value_words(trace, at, indices, top, z[None])
