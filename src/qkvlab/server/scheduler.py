@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Generator
 from threading import Condition, Thread
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from .._parallel import one_blas_thread
 
@@ -23,6 +23,7 @@ class Wait:
 WAIT: Final = Wait()
 
 
+@runtime_checkable
 class Owner(Protocol):
     """Whose turn it is."""
 

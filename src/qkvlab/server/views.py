@@ -98,7 +98,7 @@ def _parts_of_layer(sight: Sight, layer: int, parts: list[str]) -> Iterator[Repl
             yield _head(sight, head)
         if head.layer == layer and place == 0:
             if "raw" in parts:
-                yield Reply("raw", {}, raw_arrays(sight.after, head))
+                yield Reply("raw", {"head": str(head)}, raw_arrays(sight.after, head))
             if "found" in parts:
                 yield _found(sight, head)
 
