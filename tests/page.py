@@ -1,6 +1,8 @@
 """The page's side of the wire, for tests: a real server on a loopback port, and a client that reads its frames."""
 
 import json
+import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -124,3 +126,47 @@ def serving(
         thread.join(timeout=30)
         listener.close()
         assert not thread.is_alive()
+
+
+TYPED = (
+    "The cat drank because it was thirsty, and then it slept on the old red chair near the window. ",
+    "In France they speak French. In Italy they speak Italian, and in the Alps they speak both. ",
+    "Anna opened the door, saw that nobody was there, and closed it again without a word. ",
+)
+
+
+@dataclass
+class Typist:
+    """Someone who types a sentence again and again and reads whatever comes."""
+
+    text: str
+    ends: Counter[str] = field(default_factory=Counter)
+    bytes: int = 0
+    errors: list[str] = field(default_factory=list)
+
+    def type_for(self, page: Page, seconds: float, pace: float) -> None:
+        """A character every `pace` seconds; then wait until the last request has ended."""
+        start, n, last = time.monotonic(), 0, 0
+        while (n := n + 1) * pace < seconds:
+            text = self.text[: 1 + n % len(self.text)]
+            last = page.send(lane="view", model="smollm2", text=text, heads=["13.8"], parts=PARTS)
+            self._read(page, start + n * pace)
+        while not self._read(page, time.monotonic() + 30, last):
+            pass
+
+    def _read(self, page: Page, until: float, last: int | None = None) -> bool:
+        """Read until a moment, or until a request has ended."""
+        while (left := until - time.monotonic()) > 0:
+            try:
+                frame = read_frame(page.socket.recv(timeout=left))
+            except TimeoutError:
+                break
+            self.bytes += frame.size
+            if frame.part in ENDS:
+                self.ends[frame.part] += 1
+                if frame.part == "error":
+                    self.errors.append(frame.reply["message"])
+                if frame.reply["id"] == last:
+                    return True
+        assert last is None, "the last request was never answered"
+        return False

@@ -55,9 +55,10 @@ def view(request: Request, rooms: Rooms, owner: Owner) -> Steps:
     cost = trace_bytes(spec, len(scene.tokens)) * (2 if scene.edits else 1)
     with rooms.traces.lease(owner, cost, keep=True) as lease:
         yield from lease.granted()
-        before = lease.trace(model, scene.tokens, ())
-        yield from running(before, depth)
-        after = lease.trace(model, scene.tokens, scene.edits) if scene.edits else before
+        after = before = lease.trace(model, scene.tokens, ())
+        if scene.edits:
+            yield from running(before, depth)  # first, so that the edited trace shares its rows
+            after = lease.trace(model, scene.tokens, scene.edits)
         sight = Sight(request, scene, before, after, heads, tracked)
         for layer in range(depth):
             after.run(layer + 1)
