@@ -47,6 +47,22 @@ def minilm(minilm_path: Path) -> Any:
     return open_model("minilm")
 
 
+@pytest.fixture(scope="session")
+def served(smollm2_path: Path, minilm_path: Path) -> Iterator[Any]:
+    """A running server of SmolLM2, for the whole session."""
+    from page import serving
+
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture
+def page(served: Any) -> Iterator[Any]:
+    """A page connected to that server."""
+    with served.page() as connected:
+        yield connected
+
+
 # Odd sizes everywhere: distinct primes where the architecture allows, so that a swapped axis cannot pass.
 TINY: dict[str, dict[str, Any]] = {
     "llama": {"hidden_size": 24, "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 10},

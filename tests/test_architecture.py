@@ -14,7 +14,8 @@ PACKAGE = Path(qkvlab.__file__).parent
 ORDER = (
     ("axes", "_shapes", "_parallel", "_memory"), ("errors",), ("mechanism",), ("text", "_bytelevel"), ("spec",),
     ("checkpoint",), ("models",), ("aim",), ("edits",), ("recording",), ("trace",), ("model",), ("reference",),
-    ("questions",), ("kvcache",), ("anatomy",), ("export",), ("show",), ("cli",),
+    ("words", "overview", "onehead"), ("questions",), ("kvcache",), ("effects", "sharing"), ("anatomy",), ("export",),
+    ("show",), ("server",), ("cli",), ("__main__",),
 )  # fmt: skip
 """ARCHITECTURE.md, "The walk", with the small modules in their places. A row imports only from the rows above."""
 
@@ -24,7 +25,8 @@ UPHILL = {
 }
 """Today's exceptions: (module, what it imports, where), each with its reason."""
 
-HEAVY = ("torch", "transformers", "rich", "huggingface_hub", "gguf", "jaxtyping", "safetensors", "click", "tokenizers")
+HEAVY = ("torch", "transformers", "rich", "huggingface_hub", "gguf", "jaxtyping", "safetensors", "click", "tokenizers",
+         "starlette", "uvicorn", "websockets")  # fmt: skip
 
 
 def place(module: str) -> int:

@@ -1,7 +1,7 @@
 """The equations, by numbers a reader can check by hand; then their laws; then NumPy against PyTorch."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -210,11 +210,15 @@ def test_score_by_hand() -> None:
         (range(3, 4), True, 3, ["0111"]),
         (range(4), False, 2, ["1100", "1110", "0111", "0011"]),
         (range(4), True, 9, ["1000", "1100", "1110", "1111"]),
+        ([0, 2, 3], True, None, ["1000", "1110", "1111"]),
+        ([1, 3], True, 2, ["1100", "0011"]),
+        ([0, 3], False, 2, ["1100", "0011"]),
+        ([], True, None, []),
     ],
 )
-def test_which_keys_a_query_may_see(rows: range, causal: bool, window: int | None, seen: list[str]) -> None:
+def test_which_keys_a_query_may_see(rows: Sequence[int], causal: bool, window: int | None, seen: list[str]) -> None:
     scores = draw(3, len(rows), 4)
-    visible = np.array([[flag == "1" for flag in row] for row in seen])
+    visible = np.array([[flag == "1" for flag in row] for row in seen]).reshape(len(rows), 4)
     np.testing.assert_array_equal(m.hide(scores.copy(), rows, causal, window), np.where(visible, scores, -np.inf))
 
 

@@ -13,9 +13,10 @@ from conftest import unchecked
 from qkvlab.edits import Ablate, Edit, Mute
 from qkvlab.errors import HeadError, TokenError, UnsupportedError
 from qkvlab.model import Model, open_model
-from qkvlab.questions import STANDS_OUT, Answer, ask, find, landings, predict, token_index, words
+from qkvlab.questions import Answer, ask, find, found, landings, predict, token_index
 from qkvlab.spec import Head
 from qkvlab.trace import Trace
+from qkvlab.words import STANDS_OUT, head_words, words
 
 IDS = [3, 17, 42, 5, 29, 8, 11, 50, 2, 31]
 KINDS = ["llama", "llama-mqa", "mistral-window", "qwen2-window", "qwen3", "gpt2", "bert", "roberta"]
@@ -173,6 +174,20 @@ def test_ask(kind: str, index: int, tiny_model: Open) -> None:
         assert set(answer.shares_kv_with) == set(readers) - {str(head)} and answer.head == str(head)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("key", [0, 5, 9])
+def test_found(kind: str, key: int, tiny_model: Open) -> None:
+    trace = tiny_model(kind).trace(ids=IDS)
+    for head in (Head(0, 1), Head(2, trace.spec.n_head - 1)):
+        scores, weights = found(trace, head, key)
+        assert scores.shape == weights.shape == (len(IDS),) and scores.dtype == weights.dtype == np.float32
+        expected = plain_scores(trace, *head)[:, key]
+        assert np.isfinite(scores).tolist() == np.isfinite(expected).tolist()
+        np.testing.assert_allclose(scores[np.isfinite(scores)], expected[np.isfinite(expected)], atol=1e-3)
+        np.testing.assert_allclose(weights, plain_weights(trace, *head)[:, key], atol=1e-5)
+        assert not weights[~np.isfinite(scores)].any()
+
+
 def check_write(answer: Answer, trace: Trace, head: Head, index: int, weights: np.ndarray) -> None:
     values = trace.v(head.layer)[trace.spec.kv_head(head)].astype(np.float64)
     w_o = trace.model.w_o(head).astype(np.float64)
@@ -291,6 +306,49 @@ def test_a_word_that_is_always_extreme_is_no_news(one_word: Model) -> None:
     assert "nothing stands out" in answer.sentence and '"#7"' not in answer.sentence
     few = ask(one_word.trace(ids=IDS[:2]), 1, "1.2").hands_over
     assert few is not None and few.stands_out, "of two values nobody can say what is always so"
+
+
+@pytest.mark.parametrize("kind", ["llama", "mistral-window", "gpt2"])
+def test_the_words_of_a_head(kind: str, tiny_model: Open) -> None:
+    trace = tiny_model(kind).trace(ids=IDS, edits=[Mute(key=0)])
+    head, w_o = Head(1, 2), trace.model.w_o(Head(1, 2))
+    said = head_words(trace, "1.2", [4, 0, 4], 6, top=3)
+    assert [value["index"] for value in said["values"]] == [4, 0, 4]
+    parts = {"promotes", "suppresses", "stands_out", "threshold"}
+    assert set(said["values"][0]) == parts | {"index"} and set(said["blend"]) == parts
+    vectors = [trace.values(head)[4], trace.values(head)[0], trace.z(1)[2, 6]]
+    for vector, ours in zip(vectors, (*said["values"][:2], said["blend"]), strict=True):
+        theirs = words(trace, (vector @ w_o)[None], top=3)[0]
+        for side in ("promotes", "suppresses"):
+            assert [word["id"] for word in ours[side]] == [word.id for word in getattr(theirs, side)]
+            np.testing.assert_allclose(
+                [w["sigma"] for w in ours[side]], [w.sigma for w in getattr(theirs, side)], atol=1e-4
+            )
+    json.dumps(said, allow_nan=False)
+    assert head_words(trace, "1.2", [], 6)["values"] == []
+
+
+def test_the_words_of_a_head_are_those_of_an_answer(smollm2: Model) -> None:
+    trace = smollm2.trace("In France they speak French. In Italy they speak")
+    italy = trace.tokens.index(" Italy")
+    said, answer = head_words(trace, "23.4", [italy], len(trace) - 1), ask(trace, italy, "23.4").to_dict()["hands_over"]
+    for side in ("promotes", "suppresses"):
+        assert [word["text"] for word in said["values"][0][side]] == [word["text"] for word in answer[side]]
+    assert said["values"][0]["promotes"][0]["text"] == said["blend"]["promotes"][0]["text"] == " Italians"
+    assert said["blend"]["stands_out"]
+
+
+def test_always_holds_for_the_blend_too(one_word: Model) -> None:
+    said = head_words(one_word.trace(ids=IDS), "1.2", [4], 6)
+    assert any(
+        word["always"] and word["id"] == 7 for side in ("promotes", "suppresses") for word in said["blend"][side]
+    )
+    assert not said["blend"]["stands_out"]
+
+
+def test_an_encoders_head_has_no_words(tiny_model: Open) -> None:
+    with pytest.raises(UnsupportedError, match="no output head"):
+        head_words(tiny_model("bert").trace(ids=IDS), "1.2", [4], 6)
 
 
 # ---- the whole answer

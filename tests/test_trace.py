@@ -10,7 +10,7 @@ import pytest
 
 from conftest import unchecked
 from qkvlab import edits as e
-from qkvlab.errors import HeadError, TextError, TokenError, UnsupportedError
+from qkvlab.errors import EditError, HeadError, TextError, TokenError, UnsupportedError
 from qkvlab.mechanism import softmax
 from qkvlab.models import FAMILIES
 from qkvlab.spec import Head
@@ -406,3 +406,28 @@ def test_an_encoder_has_no_logits(tiny_model: Tiny) -> None:
         _ = trace.logits
     with pytest.raises(UnsupportedError, match="no output head"):
         trace.logits_at(slice(None))
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "bert"])
+def test_the_same_text_with_other_edits(kind: str, tiny_model: Tiny) -> None:
+    model = tiny_model(kind)
+    plain, edits = model.trace(ids=IDS, positions="all").run(), [e.Ablate(where="1.1"), e.Mute(where="2", key=3)]
+    edited = plain.with_edits(edits)
+    assert (edited.ids, edited.tokens, edited.positions) == (plain.ids, plain.tokens, "all")
+    assert edited.edits == tuple(edits) and plain.edits == () and edited.layers_done == 0
+    fresh = tiny_model(kind).trace(ids=IDS, edits=edits)
+    close(edited.final, fresh.final)
+    close(edited.with_edits([]).final, plain.final)
+    assert np.shares_memory(edited.k(0), plain.k(0))
+    with pytest.raises(EditError, match="there is no token #11"):
+        plain.with_edits([e.Mute(key=11)])
+
+
+@pytest.mark.parametrize("kind", ["llama", "mistral-window", "qwen2-window", "bert"])
+def test_scores_of_rows_that_are_no_neighbours(kind: str, tiny_model: Tiny) -> None:
+    trace, rows = tiny_model(kind).trace(ids=IDS), [0, 1, 4, 10]
+    for layer in range(trace.spec.n_layer):
+        for masked in (True, False):
+            some, whole = (trace.layer_scores(layer, which, masked=masked) for which in (rows, range(N)))
+            np.testing.assert_allclose(some, whole[:, rows], atol=1e-5)
+    assert trace.layer_scores(0, []).shape == (trace.spec.n_head, 0, N)

@@ -67,13 +67,36 @@ def tracing(command: F) -> F:
     return allow_config(no_special(model_option(command)))
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="qkvlab")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Open the query, key and value projections of a real transformer.
 
-    Every number is the model's own. TEXT may be - for standard input or @FILE for a file.
+    Every number is the model's own. TEXT may be - for standard input or @FILE for a file. Without a command, the page
+    opens in the browser, as by `qkvlab play`.
     """
+    if context.invoked_subcommand is None:
+        context.invoke(play)
+
+
+@cli.command()
+@click.argument("model", default=DEFAULT_MODEL)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), metavar="N", help="The port; default: 7341, or the next free one."
+)
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, metavar="H",
+    help="The address to listen on; one that other machines can reach asks for the token in the printed address.",
+)  # fmt: skip
+@click.option("--no-browser", is_flag=True, help="Print the address and open nothing.")
+def play(model: str, port: int | None, host: str, no_browser: bool) -> None:
+    """Open the page: type, drag, and watch a real model's mechanism respond."""
+    from .server.run import serve
+
+    serve(model, port=port, host=host, browser=not no_browser, say=click.echo)
 
 
 @cli.command()
@@ -269,9 +292,6 @@ def _run() -> int:
         return status if isinstance(status, int) else 0
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
-    except click.exceptions.NoArgsIsHelpError as help_:
-        click.echo(help_.format_message())
-        return 0
     except (QkvLabError, click.ClickException) as error:
         from .text import printable
 

@@ -32,7 +32,7 @@ class Here:
 
     spec: ModelSpec
     layer: int
-    rows: range
+    rows: Sequence[int]
     k: Array = None
     """[kv_head, key, d_head], as it enters the scores, up to the last row."""
     mean_z: Callable[[int], Array] | None = None
@@ -604,13 +604,13 @@ def edit_scores(
             span = slice(both.start - heads.start, both.stop - heads.start)
             scores, unedited = scores.copy(), scores
             scores[span] = edit.apply(scores[span], here)
-            note(edit, unedited, scores, here.rows.start)
+            note(edit, unedited, scores, min(here.rows, default=0))
     return scores
 
 
-def _row(token: int, rows: range) -> slice:
-    at = token - rows.start
-    return slice(at, at + 1) if token in rows else slice(0, 0)
+def _row(token: int, rows: Sequence[int]) -> slice:
+    at = rows.index(token) if token in rows else len(rows)
+    return slice(at, at + 1)
 
 
 def _shifted(array: Array, head: int, token: int, shift: Any, strength: float, here: Here) -> Array:

@@ -44,6 +44,10 @@ class EditError(QkvLabError):
     """An edit that cannot act: no such token or head, a key after the query, a rotation where there is none."""
 
 
+class RequestError(QkvLabError):
+    """A message to the server that is not what docs/protocol.md says."""
+
+
 class LimitError(QkvLabError):
     """The answer would be larger than the limit that was set."""
 

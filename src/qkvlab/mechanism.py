@@ -327,17 +327,17 @@ def score(
 
 
 def hide(
-    scores: Float[Array, "*heads query key"], rows: range, causal: bool, window: int | None = None
+    scores: Float[Array, "*heads query key"], rows: Sequence[int], causal: bool, window: int | None = None
 ) -> Float[Array, "*heads query key"]:
-    """Set to -inf, in place, the scores of keys a query may not see; `rows` are the positions of the queries.
+    """Set to -inf, in place, the scores of keys a query may not see; `rows` are the queries' positions, rising.
 
     Causal: keys after the query. Window: keys more than window - 1 before it. Bidirectional without window: none.
     """
-    if window is None and (not causal or scores.shape[-1] == rows.start + 1):
+    if len(rows) == 0 or (window is None and (not causal or scores.shape[-1] == rows[0] + 1)):
         return scores
     xp = namespace(scores)
-    first = 0 if window is not None else min(rows.start, scores.shape[-1])
-    distance = np.arange(rows.start, rows.stop)[:, None] - np.arange(first, scores.shape[-1])[None, :]
+    first = 0 if window is not None else min(rows[0], scores.shape[-1])
+    distance = np.asarray(rows)[:, None] - np.arange(first, scores.shape[-1])[None, :]
     hidden = (distance < 0) if causal else np.zeros(distance.shape, bool)
     if window is not None:
         hidden |= abs(distance) >= window

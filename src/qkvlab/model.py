@@ -23,10 +23,11 @@ from .errors import CheckpointError, ConfigError, SourceError, TextError, TokenE
 from .models import Weights
 from .recording import first_rows
 from .spec import Head, ModelSpec, is_whole
+from .text import Tokens
 from .trace import Trace
 
 if TYPE_CHECKING:
-    from .text import Tokenizer, Tokens
+    from .text import Tokenizer
 
 POSITIONS = ("last", "all")
 REMEMBERED = 8
@@ -75,7 +76,11 @@ def open_model(
     """
     if not isinstance(name, str | Path):
         raise SourceError(f"a model is opened by name or path; got {type(name).__name__}")
-    source = resolve(name, progress=progress)
+    return open_source(resolve(name, progress=progress), allow_config=allow_config)
+
+
+def open_source(source: Source, *, allow_config: Collection[str] = ()) -> "Model":
+    """Open the model in these local files. Raises CheckpointError, UnsupportedError or ConfigError."""
     checkpoint = read_checkpoint(source.path)
     spec, layout = read_spec(checkpoint, source.name, allow_config)
     return Model(spec, Weights(spec, checkpoint, layout), source, checkpoint)
@@ -138,28 +143,30 @@ class Model:
 
     def trace(
         self,
-        text: str | None = None,
+        text: str | Tokens | None = None,
         *,
         ids: Sequence[int] | np.ndarray | None = None,
         edits: Sequence[Edit] = (),
         positions: Literal["last", "all"] = "last",
         special: bool = True,
+        near: Sequence[Trace] = (),
     ) -> Trace:
-        """Follow a text (or token `ids`) through the model. Nothing runs until the trace is asked for something.
+        """Follow a text (as typed, or as the tokens `encode` made of it; or token `ids`) through the model. Nothing
+        runs until the trace is asked for something.
 
         `edits` change the run (see `qkvlab.edits`); `positions` says whether `logits` are the last token's or all;
         `special=False` leaves out the special tokens the tokenizer adds. Rows that an earlier trace still in use
-        has in common with this one are shared, not computed again.
+        (one of the last few, or of `near`) has in common with this one are shared, not computed again.
         Raises TextError, TokenError, EditError or UnsupportedError.
         """
         if (text is None) == (ids is None):
             raise TextError("a trace needs either a text or token ids")
         if not isinstance(positions, str) or positions not in POSITIONS:
             raise UnsupportedError(one_of("positions", positions, POSITIONS))
-        tokens = self.encode(text, special=special) if text is not None else None
-        chosen = tokens.ids if tokens is not None else self._read_ids(ids)
+        tokens = text if isinstance(text, Tokens) else self.encode(text, special=special) if text is not None else None
+        chosen = self._read_ids(tokens.ids if tokens is not None else ids)
         edits = checked(edits, self.spec, len(chosen))
-        trace = Trace(self, chosen, tokens, edits, positions, self._best_base(chosen, edits))
+        trace = Trace(self, chosen, tokens, edits, positions, self._best_base(chosen, edits, near))
         with self._lock:
             self._recent.append(weakref.ref(trace))
         return trace
@@ -187,9 +194,10 @@ class Model:
 
         return mean_z(self)[layer]
 
-    def _best_base(self, ids: Sequence[int], edits: Sequence[Edit]) -> Trace | None:
+    def _best_base(self, ids: Sequence[int], edits: Sequence[Edit], near: Sequence[Trace]) -> Trace | None:
         with self._lock:
-            alive = [trace for ref in self._recent if (trace := ref()) is not None]
+            recent = [trace for ref in self._recent if (trace := ref()) is not None]
+        alive = [trace for trace in dict.fromkeys((*near, *recent)) if trace.model is self]
 
         def shared(trace: Trace) -> int:
             return sum(first_rows(self.spec, trace.ids, trace.edits, trace.layers_done, ids, edits))

@@ -9,17 +9,14 @@ import numpy as np
 from ._shapes import Array, Float
 from .errors import TokenError, shown
 from .mechanism import softmax
+from .overview import other_keys
 from .spec import Head, is_whole
 from .text import quoted
 from .trace import Address, Trace
+from .words import Words, value_words
 
-STANDS_OUT = 5.0
-"""A word stands out when its logit lies this many standard deviations from the vocabulary's mean. (Random values
-of SmolLM2 reach 4.2 to 5.8; see docs/decisions.md.)"""
 LISTED = 200
 """How many tokens an error lists at most."""
-SAMPLE = 64
-"""How many values of a head are looked at, at most, to tell which words are extreme for most of them."""
 
 
 @dataclass(frozen=True)
@@ -62,28 +59,6 @@ class Landing:
     key: TokenRef
     score: float | None
     weight: float
-
-
-@dataclass(frozen=True)
-class Word:
-    """A vocabulary entry and how far its logit lies from the mean, in standard deviations over the vocabulary."""
-
-    id: int
-    text: str
-    sigma: float
-    always: bool = False
-    """Extreme for most values of this head in this text, so no news about this token."""
-
-
-@dataclass(frozen=True)
-class Words:
-    """What a vector, through W_o and the output head, says directly."""
-
-    promotes: tuple[Word, ...]
-    suppresses: tuple[Word, ...]
-    stands_out: bool
-    """Whether any promoted word that is not `always` reaches the threshold."""
-    threshold: float = STANDS_OUT
 
 
 @dataclass(frozen=True)
@@ -168,15 +143,15 @@ def find(trace: Trace, query: str | int, key: str | int) -> list[FoundHead]:
             f"token #{of} {trace.tokens[of]!r} is outside the window of {trace.spec.window} keys that "
             f"#{at} {trace.tokens[at]!r} sees, in every layer"
         )
-    found = []
+    rows = []
     for layer in range(trace.spec.n_layer):
         scores = trace.layer_scores(layer, range(at, at + 1))[:, 0]
         weights = softmax(scores)
         for head in range(trace.spec.n_head):
             address = Head(layer, head)
             score, weight = _finite(scores[head, of]), float(weights[head, of])
-            found.append(FoundHead(str(address), layer, trace.spec.kv_head(address), score, weight))
-    return sorted(found, key=lambda row: (-row.weight, Head.parse(row.head)))
+            rows.append(FoundHead(str(address), layer, trace.spec.kv_head(address), score, weight))
+    return sorted(rows, key=lambda row: (-row.weight, Head.parse(row.head)))
 
 
 def landings(trace: Trace, token: str | int) -> list[Landing]:
@@ -185,11 +160,9 @@ def landings(trace: Trace, token: str | int) -> list[Landing]:
     The token itself, the first position (the sink) and special tokens are left out; empty if nothing is left.
     """
     at = token_index(trace.tokens, token)
-    others = np.array([i not in (at, 0) and not special for i, special in enumerate(trace.special)])
     rows = []
     for layer in range(trace.spec.n_layer):
-        first, last = trace.visible(layer, at)
-        keys = np.flatnonzero(others[first:last]) + first
+        keys = other_keys(trace, layer, at)
         if len(keys) == 0:
             continue
         scores = trace.layer_scores(layer, range(at, at + 1))[:, 0]
@@ -209,10 +182,11 @@ def ask(trace: Trace, token: str | int, head: Address, top: int = 5) -> Answer:
     weights = softmax(scores)
     first, last = trace.visible(at.layer, index)
     looking = _ranked(trace, range(first, last), scores, weights)
-    found = _found_by(trace, index, at)
+    seeing = [query for query in range(len(trace)) if query != index and _sees(trace, at.layer, query, index)]
+    found_by = _ranked(trace, seeing, *found(trace, at, index))
     w_o = trace.model.w_o(at)
     value = trace.values(at)[index] @ w_o
-    words = _value_words(trace, at, index, top) if spec.has_output else None
+    said = value_words(trace, at, [index], top)[0] if spec.has_output else None
     residual = float(np.linalg.norm(trace.x(at.layer)[index]))
     length = float(np.linalg.norm(trace.z(at.layer)[at.head, index] @ w_o))
     token_ref = TokenRef(index, trace.tokens[index])
@@ -224,13 +198,23 @@ def ask(trace: Trace, token: str | int, head: Address, top: int = 5) -> Answer:
         kv_head=spec.kv_head(at),
         shares_kv_with=tuple(str(h) for h in spec.readers(at.layer, spec.kv_head(at)) if h != at),
         looking_for=looking,
-        found_by=found,
-        hands_over=words,
+        found_by=found_by,
+        hands_over=said,
         value_length=float(np.linalg.norm(value)),
         write=Write(length, residual, length / residual if residual else 0.0),
         edited=bool(trace.edits),
-        sentence=_sentence(token_ref, str(at), looking, found, words, bool(trace.edits)),
+        sentence=_sentence(token_ref, str(at), looking, found_by, said, bool(trace.edits)),
     )
+
+
+def found(trace: Trace, head: Address, key: int) -> tuple[Float[Array, " query"], Float[Array, " query"]]:
+    """What finds this token? Every query's score and weight on it at one head; -inf and 0 where it cannot see it."""
+    at = trace.spec.head(head)
+    first = key if trace.spec.causal else 0
+    rows = trace.score_rows(at, range(first, len(trace)))
+    scores, weights = np.full(len(trace), -np.inf, np.float32), np.zeros(len(trace), np.float32)
+    scores[first:], weights[first:] = rows[:, key], softmax(rows)[:, key]
+    return scores, weights
 
 
 def predict(trace: Trace, position: int = -1, top: int = 5) -> list[tuple[str, float, float]]:
@@ -247,24 +231,8 @@ def predict(trace: Trace, position: int = -1, top: int = 5) -> list[tuple[str, f
     return [(trace.model.word(int(i)), float(shares[i]), float(logits[i])) for i in best]
 
 
-def words(trace: Trace, vectors: Float[Array, "rows d_model"], top: int = 5) -> list[Words]:
-    """What each of these vectors, written into the residual, promotes and suppresses most at the output head."""
-    logits = trace.model.words(vectors)
-    sigmas = (logits - logits.mean(-1, keepdims=True)) / np.maximum(logits.std(-1, keepdims=True), 1e-30)
-    return [_extremes(trace, row, top, frozenset()) for row in sigmas]
-
-
 def _ranked(trace: Trace, tokens: range | list[int], scores: Array, weights: Array) -> tuple[Link, ...]:
     links = [Link(i, trace.tokens[i], _finite(scores[i]), float(weights[i])) for i in tokens]
-    return tuple(sorted(links, key=lambda link: -link.weight))
-
-
-def _found_by(trace: Trace, key: int, head: Head) -> tuple[Link, ...]:
-    later = range(key + 1 if trace.spec.causal else 0, len(trace))
-    seeing = [q for q in later if q != key and _sees(trace, head.layer, q, key)]
-    scores = trace.score_rows(head, later) if seeing else np.empty((0, len(trace)), np.float32)
-    column = {q: (scores[q - later.start, key], softmax(scores[q - later.start])[key]) for q in seeing}
-    links = [Link(q, trace.tokens[q], _finite(score), float(weight)) for q, (score, weight) in column.items()]
     return tuple(sorted(links, key=lambda link: -link.weight))
 
 
@@ -277,39 +245,11 @@ def _sees(trace: Trace, layer: int, query: int, key: int) -> bool:
     return first <= key < last
 
 
-def _value_words(trace: Trace, head: Head, index: int, top: int = 5) -> Words:
-    """The words of one token's value, with those that are extreme for most of the head's values marked."""
-    values, w_o = trace.values(head), trace.model.w_o(head)
-    sample = np.unique(np.linspace(0, len(trace) - 1, min(len(trace), SAMPLE)).round().astype(int))
-    logits = trace.model.words(values[np.append(sample, index)] @ w_o)
-    logits -= logits.mean(-1, keepdims=True)
-    logits /= np.maximum(logits.std(-1, keepdims=True), 1e-30)
-    extreme = (np.abs(logits[:-1]) >= STANDS_OUT).sum(0)
-    always = {int(i) for i in np.flatnonzero(extreme > len(sample) / 2)} if len(sample) > 2 else set()
-    return _extremes(trace, logits[-1], top, frozenset(always))
-
-
-def _extremes(trace: Trace, sigmas: Array, top: int, always: frozenset[int]) -> Words:
-    """The `top` words at either end; of those that are `always` there, no more than half."""
-
-    def listed(order: Array) -> tuple[Word, ...]:
-        usual = [i for i in order if int(i) in always][: top // 2]
-        news = [i for i in order if int(i) not in always][: top - len(usual)]
-        chosen = [i for i in order if i in usual or i in news]
-        return tuple(Word(int(i), trace.model.word(int(i)), float(sigmas[i]), int(i) in always) for i in chosen)
-
-    n = min(top + len(always), len(sigmas))
-    low = np.argpartition(sigmas, n - 1)[:n]
-    high = np.argpartition(-sigmas, n - 1)[:n]
-    promotes, suppresses = listed(high[np.argsort(-sigmas[high])]), listed(low[np.argsort(sigmas[low])])
-    return Words(promotes, suppresses, any(word.sigma >= STANDS_OUT and not word.always for word in promotes))
-
-
 def _sentence(
     token: TokenRef,
     head: str,
     looking: Sequence[Link],
-    found: Sequence[Link],
+    found_by: Sequence[Link],
     words: Words | None,
     edited: bool,
 ) -> str:
@@ -319,8 +259,8 @@ def _sentence(
         parts = [f"At head {head}, {quoted(token.text)} looks at {quoted(first.text)} with weight {first.weight:.2f}"]
     else:
         parts = [f"At head {head}, {quoted(token.text)} has no key left to look at"]
-    if found:
-        parts.append(f"it is found most by {quoted(found[0].text)}, with {found[0].weight:.2f}")
+    if found_by:
+        parts.append(f"it is found most by {quoted(found_by[0].text)}, with {found_by[0].weight:.2f}")
     if words is not None:
         out = [w.text for w in words.promotes if not w.always and w.sigma >= words.threshold][:3]
         promoted = ", ".join(quoted(word) for word in out)

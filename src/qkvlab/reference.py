@@ -35,7 +35,7 @@ def mean_z(model: "Model") -> Float[Array, "layer head d_head"]:
 
 
 def _cached(model: "Model") -> Float[Array, "layer head d_head"]:
-    spec, path = model.spec, cache_dir() / "mean-z" / f"{_checksum(model)}.safetensors"
+    spec, path = model.spec, cache_dir() / "mean-z" / f"{checksum(model, reference_text())}.safetensors"
     shape = (spec.n_layer, spec.n_head, spec.d_head)
     if path.is_file():
         try:
@@ -62,9 +62,12 @@ def _compute(model: "Model") -> Float[Array, "layer head d_head"]:
     return np.stack([trace.z(layer)[:, 1:].mean(axis=1) for layer in range(model.spec.n_layer)])
 
 
-def _checksum(model: "Model") -> str:
-    """SHA-256 over the weights' files and the text; an alias' pinned sum stands for its file."""
-    total = hashlib.sha256(reference_text().encode())
+def checksum(model: "Model", text: str) -> str:
+    """SHA-256 over a text and the weights' files: a name for what was measured of this model on this text.
+
+    An alias' pinned sum stands for its file.
+    """
+    total = hashlib.sha256(text.encode())
     if model.source.sha256 is not None:
         total.update(model.source.sha256.encode())
         return total.hexdigest()

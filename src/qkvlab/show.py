@@ -16,8 +16,9 @@ from .text import printable, quoted
 if TYPE_CHECKING:
     from .anatomy import Anatomy
     from .checkpoint.source import Known
-    from .questions import Answer, FoundHead, Landing, Link, Word, Words
+    from .questions import Answer, FoundHead, Landing, Link
     from .trace import Trace
+    from .words import Word, Words
 
 BAR = 24
 INDENT = (0, 0, 0, 2)

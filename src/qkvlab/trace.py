@@ -1,7 +1,7 @@
 """THE WAIST: a text's way through a model, kept. Everything above makes a Trace, everything below reads one."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from threading import RLock
 from typing import TYPE_CHECKING, Literal
@@ -12,7 +12,7 @@ from ._parallel import one_blas_thread
 from ._shapes import Array, Float
 from .edits import Edit, Here, edit_scores, visible
 from .errors import UnsupportedError
-from .mechanism import WORTH_THREADS, hide, score, softmax, write
+from .mechanism import WORTH_THREADS, group_queries, hide, score, softmax, ungroup, write
 from .models import FAMILIES, no_tap, unembed
 from .recording import Rows, first_rows
 from .spec import Head, ModelSpec
@@ -80,6 +80,12 @@ class Trace:
     @property
     def spec(self) -> ModelSpec:
         return self.model.spec
+
+    def with_edits(self, edits: Sequence[Edit]) -> "Trace":
+        """The same text with these edits instead; every row the two have in common is shared. Raises EditError."""
+        for edit in edits:
+            edit.check(self.spec, len(self))
+        return Trace(self.model, self.ids, self.text_tokens, edits, self.positions, base=self)
 
     # ---- the text
 
@@ -184,13 +190,13 @@ class Trace:
         """softmax(scores): each query's shares over the keys, [query, key]."""
         return softmax(self.scores(head))
 
-    def score_rows(self, head: Address, rows: range, *, masked: bool = True) -> Float[Array, "query key"]:
-        """The scores of some queries of one head only, [len(rows), key]."""
+    def score_rows(self, head: Address, rows: Sequence[int], *, masked: bool = True) -> Float[Array, "query key"]:
+        """The scores of some queries of one head only, [len(rows), key]; `rows` are positions, rising."""
         at = self.spec.head(head)
         return self._scores(at.layer, range(at.head, at.head + 1), rows, masked)[0]
 
-    def layer_scores(self, layer: int, rows: range, *, masked: bool = True) -> Float[Array, "head query key"]:
-        """The scores of some queries in every head of a layer, [head, len(rows), key]."""
+    def layer_scores(self, layer: int, rows: Sequence[int], *, masked: bool = True) -> Float[Array, "head query key"]:
+        """The scores of some queries in every head of a layer, [head, len(rows), key]; `rows` as in `score_rows`."""
         return self._scores(layer, range(self.spec.n_head), rows, masked)
 
     def write(self, head: Address) -> Float[Array, "query d_model"]:
@@ -230,17 +236,22 @@ class Trace:
             self.run(edit.layers(self.spec)[-1] + 1)
         return tuple(edit for edit in self.edits if not self._changed[edit])
 
-    def _scores(self, layer: int, heads: range, rows: range, masked: bool) -> Float[Array, "head query key"]:
+    def _scores(self, layer: int, heads: range, rows: Sequence[int], masked: bool) -> Float[Array, "head query key"]:
+        """Of one head of a layer, or of all."""
         spec, q, k = self.spec, self.q(layer), self.k(layer)
+        positions = np.asarray(rows, int)
+        first, last = (spec.kv_head(Head(layer, head)) for head in (heads[0], heads[-1]))
 
-        def score_head(own_q: Array, own_k: Array) -> Array:
-            plain = score(own_q[..., rows.start : rows.stop, :], own_k, spec.d_head**-0.5)
+        def hidden(plain: Array) -> Array:
             return hide(plain, rows, spec.causal, spec.window_of(layer)) if masked else plain
 
-        read = np.array([spec.kv_head(Head(layer, head)) for head in heads])
-        scores = score_head(q[heads.start : heads.stop], k[read])
-        here = Here(spec, layer, rows, k=k)
-        return edit_scores(self.edits, here, heads, scores, score_head, q)
+        def score_head(own_q: Array, own_k: Array) -> Array:
+            return hidden(score(own_q[positions], own_k, spec.d_head**-0.5))
+
+        grouped = group_queries(q[heads.start : heads.stop, positions], last + 1 - first)
+        with _threads(len(self)):
+            scores = hidden(ungroup(score(grouped, k[first : last + 1], spec.d_head**-0.5), len(heads)))
+            return edit_scores(self.edits, Here(spec, layer, rows, k=k), heads, scores, score_head, q)
 
     # ---- running
 
@@ -274,7 +285,7 @@ class Trace:
                 if cancelled is not None and cancelled():
                     raise Cancelled
                 layer, half = divmod(self._steps, 2)
-                with one_blas_thread() if len(self) - self._starts[layer] >= WORTH_THREADS else nullcontext():
+                with _threads(len(self) - self._starts[layer]):
                     (self._mlp if half else self._attention)(layer)
                 self._steps += 1
             if self._steps == 2 * self.spec.n_layer:
@@ -332,6 +343,11 @@ class Trace:
         except _Found as found:
             return found.array
         raise AssertionError(f"no tap {name}")
+
+
+def _threads(n_query: int) -> AbstractContextManager[None]:
+    """The matrix library's own threads are for a few queries only (see `_parallel`)."""
+    return one_blas_thread() if n_query >= WORTH_THREADS else nullcontext()
 
 
 def _fixed(array: Array) -> Array:

@@ -6,10 +6,9 @@ import { pairOrder, products } from './core/why';
 import { componentAt, type BenchScene } from './draw/strips';
 import { lab } from './store.svelte';
 
-export const HEAD_HEIGHT = 34;
-
 export class BenchView {
   readonly rowHeight = window.matchMedia('(pointer: coarse)').matches ? 40 : 29;
+  readonly headHeight = this.rowHeight + 5;
   width = $state(816);
   /** A key that keeps its row while its menu is open. */
   kept: number | null = $state(null);
@@ -31,7 +30,7 @@ export class BenchView {
   columns = $derived(columnsOf(this.width));
   scene: BenchScene = $derived({
     columns: this.columns,
-    rows: { head: HEAD_HEIGHT, row: this.rowHeight },
+    rows: { head: this.headHeight, row: this.rowHeight },
     shown: this.shown,
     row: this.row,
     before: this.before,

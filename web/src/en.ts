@@ -48,7 +48,7 @@ export const en = {
     isBeyond: 'beyond the limit',
     menu: { from: 'look from here', at: 'look at this', mute: 'mute in this head', unmute: 'unmute', replace: 'replace' },
     copy: 'Copy this sentence',
-    copied: 'Sentence copied',
+    thisSentence: 'the sentence',
     arcs: 'Weights of the query and what finds it',
     columns: { token: 'token', weight: 'weight', before: 'before', found: 'finds the query token with' },
     truth: {
@@ -113,9 +113,15 @@ export const en = {
         ['K or Shift + Enter', 'make it the key of interest'],
         ['M', 'mute it in this head, or unmute it'],
       ]],
-      ['Heads', [['← → ↑ ↓', 'from head to head'], ['Enter', 'open']]],
-      ['Planes', [['← → ↑ ↓', 'nudge the query or a key']]],
-      ['Edits', [['Ctrl + Z', 'undo'], ['Ctrl + Shift + Z', 'redo']]],
+      ['Heads', [['← → ↑ ↓', 'open the head beside'], ['P or Shift + click', 'pin it, side by side']]],
+      ['Bench', [['← → ↑ ↓', 'from figure to figure'], ['Enter', 'copy it in full']]],
+      ['Match plane', [
+        ['← → ↑ ↓', 'nudge the query or a key; with Shift further'],
+        ['A or double-click', 'aim the query at this key'],
+        ['Page ↑ ↓', 'the key before, the key behind'],
+        ['Enter, Esc', 'keep the drag, take it back'],
+      ]],
+      ['Edits (outside text fields)', [['Ctrl + Z', 'undo'], ['Ctrl + Shift + Z', 'redo']]],
     ] as [string, [string, string][]][],
     colours: 'Colours',
     hats: [
@@ -133,6 +139,7 @@ export const en = {
   },
   heads: {
     title: 'Heads',
+    edited: 'edited',
     open: 'Open',
     what: 'weights, one stamp each',
     grid: 'All heads. Arrow keys walk from head to head, P pins the open one beside the next.',
@@ -299,6 +306,7 @@ export const en = {
     zeroAblated: '0 joins the polygon: z is faded out by an ablation',
     valueShare: (share: string) => `the values’ two main directions, ${share} % of their variance`,
     blendTwin: 'Blend plane: places of the visible values and of z',
+    alreadyWins: (key: string, margin: number) => `${key} wins already, by ${margin} or more in score: nothing to turn.`,
     z: 'z',
     zBefore: 'z before',
     polygon: 'corner of the polygon',
@@ -403,6 +411,7 @@ export const en = {
     worst: 'Models with grouped heads learned to live with them. Here the heads of a finished model are averaged and nothing is trained afterwards: the worst case.',
     measuring: (done: number, total: number) => `measuring once for this model: ${done} of ${total}`,
     layers: 'shared layers',
+    measuredOn: (text: string) => `Measured on ${text}.`,
   },
   tray: 'Edits and K/V cache',
 };

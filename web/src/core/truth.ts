@@ -1,5 +1,5 @@
 /** One sentence of the numbers on screen. Every clause holds of them, or it is not there. */
-import { quoted } from './format';
+import { hundredths, quoted } from './format';
 import type { Edit, PredictionReply } from './protocol';
 import type { Say } from '../en';
 
@@ -43,12 +43,12 @@ function looks(seen: Seen, say: Words): string {
   const was = top(seen.before);
   const hidden = seen.firstHidden ? say.firstHidden : '';
   if (now === null) return `${say.nowhere(seen.head)}${hidden}.`;
-  const [key, weight] = [print(seen.tokens[now]), two(seen.weights[now]!)];
+  const [key, weight] = [print(seen.tokens[now]), hundredths(seen.weights[now]!)];
   if (seen.edited && was !== null && was !== now) {
-    const old = say.looked(print(seen.tokens[was]), two(seen.before[was]!));
+    const old = say.looked(print(seen.tokens[was]), hundredths(seen.before[was]!));
     return `${old}; ${cause(seen, was, say)}${say.nowLooks(key, weight)}${hidden}.`;
   }
-  const earlier = seen.edited && was !== null ? beforeEdits(weight, two(seen.before[was]!), say) : '';
+  const earlier = seen.edited && was !== null ? beforeEdits(weight, hundredths(seen.before[was]!), say) : '';
   return `${say.looks(key, weight, seen.head)}${earlier}${ofInterest(seen, now, say)}${hidden}.`;
 }
 
@@ -69,7 +69,7 @@ function ofInterest(seen: Seen, now: number, say: Words): string {
   const { key, query, tokens, weights, causal } = seen;
   if (key === null || key === now || tokens[key] === undefined) return '';
   if (causal && key > query) return say.later(print(tokens[key]));
-  return say.alsoAt(print(tokens[key]), two(weights[key]!));
+  return say.alsoAt(print(tokens[key]), hundredths(weights[key]!));
 }
 
 // ---- what it predicts
@@ -113,10 +113,6 @@ function print(token: string | undefined): string {
 function word(token: string): string {
   const bare = token.trim();
   return /^\p{Lu}[\p{L}\p{M}'’-]*$/u.test(bare) ? bare : print(token);
-}
-
-function two(weight: number): string {
-  return weight.toFixed(2);
 }
 
 /** A probability in whole percent; never 0 or 100 for what is neither. */

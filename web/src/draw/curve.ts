@@ -23,6 +23,14 @@ export interface Chart {
   dots: boolean;
 }
 
+/** At most six round values, from 0 to just above the largest. */
+export function ticks(values: readonly number[]): number[] {
+  const most = Math.max(...values);
+  const power = 10 ** Math.floor(Math.log10(most / 5));
+  const step = [1, 2, 2.5, 5, 10].map((s) => s * power).find((s) => most / s <= 5)!;
+  return Array.from({ length: Math.ceil(most / step) + 1 }, (_, i) => i * step);
+}
+
 const PAD = { left: 44, right: 78, top: 22, bottom: 34 };
 
 export function paintChart(ctx: CanvasRenderingContext2D, width: number, height: number, chart: Chart, palette: Palette): void {

@@ -44,9 +44,14 @@ export function paintStrip(ctx: CanvasRenderingContext2D, values: Floats, strip:
   const bar = Math.max(0.6, step * 0.72);
   const middle = y + height / 2;
   const half = height / 2;
+  ctx.fillStyle = above;
+  ctx.globalAlpha = 0.5;
+  ctx.fillRect(x, middle - 0.25, width, 0.5);
+  ctx.globalAlpha = 1;
   for (let i = 0; i < order.length; i++) {
     const share = values[order[i]!]! / scale;
-    const size = Math.max(0.4, Math.min(1, Math.abs(share)) * half);
+    const size = Math.min(1, Math.abs(share)) * half;
+    if (size < 0.3) continue;
     ctx.fillStyle = share < 0 ? below : above;
     ctx.fillRect(x + i * step, share < 0 ? middle : middle - size, bar, size);
     if (Math.abs(share) > 1) ctx.clearRect(x + i * step - 0.5, share < 0 ? y + height - 4 : y + 3, step + 0.5, 1.2);
@@ -128,5 +133,5 @@ export function componentAt({ columns, rows, order }: BenchScene, x: number, y: 
 /** Half of the weight's column is its bar; the figure stands beside it. */
 export function weightBox(span: Span, rows: Rows, line: number): Omit<Strip, 'scale' | 'order'> {
   const height = 14;
-  return { x: span.x + PAD, y: rows.head + line * rows.row + (rows.row - height) / 2, width: span.width - 62, height };
+  return { x: span.x + 2 * PAD, y: rows.head + line * rows.row + (rows.row - height) / 2, width: span.width - 66, height };
 }

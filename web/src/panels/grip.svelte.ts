@@ -71,6 +71,7 @@ export function aimAt(key: number): void {
   const span = visibleKeys(query, open.arrays.k.length / d, model);
   try {
     const q = aim(open.arrays.q.subarray(query * d, (query + 1) * d), open.arrays.k, span, key, model.scale, MARGIN);
+    if (q.every((x) => x === 0)) return lab.tell(lab.say.planes.alreadyWins(lab.token(key), MARGIN));
     lab.dragTo({ q, edit: { kind: 'aim-query', head, query, key, margin: MARGIN, strength: 1 } });
     lab.drop();
   } catch (error) {

@@ -27,6 +27,7 @@ export class MatchView {
   hovered: number | null = $state(null);
   #given: () => Given;
   #lastPlane: Plane | undefined;
+  #lastAbout = '';
   #lastFrame: Frame | undefined;
 
   constructor(given: () => Given) {
@@ -40,12 +41,16 @@ export class MatchView {
     const [layer, head] = this.#head.reply.head.split('.').map(Number) as [number, number];
     return headModel(lab.info!, layer, head);
   });
+  /** Still the same array while only the query moves. */
+  #keys = $derived(this.#row.k);
   #keysBefore = $derived(this.#before.k);
 
   span = $derived(visibleKeys(this.#head.reply.query, this.#before.scores.length, this.#model));
   interest = $derived(interestOf(lab.shown!.tokens.key, this.#before.weights, this.span.first, this.span.last));
-  plane: Plane = $derived.by(() => this.#keep(this.#planeOf(this.#before.q, this.#keysBefore)));
-  points = $derived(this.#placed(this.#row.k));
+  /** What the signs of a plane hold for: a head, and the word of the key of interest. */
+  #about = $derived(`${this.#head.reply.head} ${lab.principal || lab.token(this.interest)}`);
+  plane: Plane = $derived(this.#planeOf(this.#before.q, this.#keysBefore));
+  points = $derived(this.#placed(this.#keys));
   pointsBefore = $derived(this.#placed(this.#keysBefore));
   query: Point = $derived(queryPoint(this.plane, this.#row.q));
   queryBefore: Point = $derived(queryPoint(this.plane, this.#before.q));
@@ -119,14 +124,12 @@ export class MatchView {
     return place(this.plane, keys.subarray(this.span.first * d, this.span.last * d));
   }
 
+  /** A plane with the signs of the last one, so that a keystroke does not turn it over. */
   #planeOf(q: Floats, keys: Floats): Plane {
-    if (lab.principal) return principalPlane(q, keys, this.span, this.#lastPlane);
-    return queryPlane(q, keys, this.span, this.interest, this.#lastPlane);
-  }
-
-  /** The next plane keeps the signs of this one. */
-  #keep(plane: Plane): Plane {
-    return (this.#lastPlane = plane);
+    const last = this.#about === this.#lastAbout ? this.#lastPlane : undefined;
+    this.#lastAbout = this.#about;
+    this.#lastPlane = lab.principal ? principalPlane(q, keys, this.span, last) : queryPlane(q, keys, this.span, this.interest, last);
+    return this.#lastPlane;
   }
 }
 

@@ -67,8 +67,7 @@ class Drawing {
 
 function isDrawn(element: Element, rect: DOMRect, style: CSSStyleDeclaration): boolean {
   if (!element.checkVisibility({ visibilityProperty: true, opacityProperty: true })) return false;
-  const hidden = style.clipPath !== 'none' && rect.width <= 1 && rect.height <= 1;
-  return !hidden && !(rect.width === 0 && rect.height === 0 && element.childElementCount === 0);
+  return style.clipPath !== 'inset(50%)' && !(rect.width === 0 && rect.height === 0 && element.childElementCount === 0);
 }
 
 function drawCanvas(canvas: HTMLCanvasElement, { left: x, top: y, width, height }: DOMRect): string {

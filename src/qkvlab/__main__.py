@@ -1,0 +1,5 @@
+"""`python -m qkvlab` is the program `qkvlab`."""
+
+from .cli import main
+
+main()

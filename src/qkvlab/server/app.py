@@ -1,0 +1,75 @@
+"""The web application: the WebSocket, and the page's files as they were built."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Scope
+from starlette.websockets import WebSocket
+
+from .rooms import Rooms
+from .safety import Guard
+from .session import Session
+
+PAGE = Path(__file__).parent / "page"
+"""Where `make web` puts the built page."""
+CONNECTIONS = 64
+"""So many at once; the next is told to come later (code 1013)."""
+NOT_BUILT = """<!doctype html><html lang="en"><title>QKV Lab</title>
+<h1>The page is not built</h1>
+<p>This copy of QKV Lab comes from its source, and the page's files are made from it: run <code>make web</code> in the
+project's folder, then reload. The server itself is running.</p></html>
+"""
+
+
+def make_app(rooms: Rooms, host: str, port: int, token: str | None = None, page: Path = PAGE) -> ASGIApp:
+    """The application for this address, guarded."""
+    connected: set[Session] = set()
+
+    async def connect(websocket: WebSocket) -> None:
+        if len(connected) >= CONNECTIONS:
+            await websocket.accept()
+            await websocket.close(1013, "too many connections; try again later")
+            return
+        session = Session(websocket, rooms)
+        connected.add(session)
+        try:
+            await session.run()
+        finally:
+            connected.discard(session)
+
+    @asynccontextmanager
+    async def working(app: Starlette) -> AsyncIterator[None]:
+        rooms.scheduler.start()
+        yield
+        rooms.scheduler.stop()
+
+    routes = [WebSocketRoute("/ws", connect)]
+    app = Starlette(routes=[*routes, *_page_routes(page)], lifespan=working)
+    return Guard(app, host, port, token)
+
+
+def _page_routes(page: Path) -> list[Route | Mount]:
+    if not (page / "index.html").is_file():
+        return [Route(path, _not_built) for path in ("/", "/playground")]
+    files = PageFiles(directory=page)
+    return [Mount("/", files)]
+
+
+async def _not_built(request: Request) -> Response:
+    return HTMLResponse(NOT_BUILT, status_code=503, headers={"cache-control": "no-store"})
+
+
+class PageFiles(StaticFiles):
+    """The page's files. Those in `assets` have a hash in their names and never change; others are asked for anew."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response("index.html" if path in (".", "playground") else path, scope)
+        lasting = path.startswith("assets/")
+        response.headers["cache-control"] = "public, max-age=31536000, immutable" if lasting else "no-cache"
+        return response

@@ -1,0 +1,68 @@
+"""What the page needs to know about a model: its sizes, its rotation, its cache, and why something is missing."""
+
+from typing import Any
+
+from ..kvcache import cache_size
+from ..mechanism import rotation_frequencies
+from ..model import Model
+from ..spec import ModelSpec
+from .scene import token_limit
+
+
+def describe(name: str, model: Model) -> dict[str, Any]:
+    """A model as plain JSON values: MODEL of docs/protocol.md."""
+    spec = model.spec
+    return {
+        "name": name,
+        "badge": model.badge,
+        "license": model.source.license,
+        **{size: getattr(spec, size) for size in ("n_layer", "n_head", "n_kv_head", "d_head", "d_model", "n_vocab")},
+        "n_context": spec.n_context,
+        "limit": token_limit(spec),
+        "causal": spec.causal,
+        "has_output": spec.has_output,
+        "scale": spec.d_head**-0.5,
+        "window": spec.window,
+        "windowed_layers": spec.windowed_layers,
+        "rotation": _rotation(spec),
+        "cache": _cache(spec),
+        "why": _why(spec),
+    }
+
+
+def _rotation(spec: ModelSpec) -> dict[str, Any] | None:
+    if spec.rotation is None:
+        return None
+    rotation = spec.rotation
+    frequencies, factor = rotation_frequencies(rotation.base, rotation.dims, dict(rotation.scaling))
+    return {
+        "pairs": rotation.pairs,
+        "dims": rotation.dims,
+        "frequencies": frequencies.tolist(),
+        "factor": float(factor),
+    }
+
+
+def _cache(spec: ModelSpec) -> dict[str, Any] | None:
+    """The K/V cache with one K/V head per query head, as the model is, and with one for all."""
+    sizes = [(heads, cache_size(spec, n_kv_head=heads)) for heads in (spec.n_head, spec.n_kv_head, 1)]
+    rows = [
+        {"n_kv_head": heads, "bytes_per_token": size.bytes_per_token, "bytes": size.bytes}
+        for heads, size in sizes
+        if size is not None
+    ]
+    own = sizes[1][1]
+    return None if own is None else {"dtype": own.dtype, "context": own.context, "rows": rows}
+
+
+def _why(spec: ModelSpec) -> dict[str, str | None]:
+    name, no_output = spec.name, not spec.has_output
+    return {
+        "prediction": f"{name} has no output head: it describes a text and predicts no next word."
+        if no_output
+        else None,
+        "words": f"{name} has no output head, so its values cannot be read as words." if no_output else None,
+        "cache": None
+        if spec.causal
+        else f"{name} reads a text whole, in both directions: it keeps no keys and values for later.",
+    }

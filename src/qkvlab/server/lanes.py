@@ -1,0 +1,149 @@
+"""Lane → the steps that answer it; what goes wrong on the way becomes an `error`."""
+
+import logging
+import time
+from collections.abc import Callable, Generator, Iterator
+
+import numpy as np
+
+from .. import effects, overview, sharing
+from ..errors import QkvLabError
+from ..spec import Head
+from ..trace import Trace
+from .describe import describe
+from .protocol import Reply, Request
+from .rooms import Rooms
+from .scene import set_scene
+from .scheduler import WAIT, Owner, Wait
+from .traces import trace_bytes
+from .views import Steps, running, view
+
+log = logging.getLogger("qkvlab.server")
+
+STRENGTHS = tuple(step / 10 for step in range(11))
+
+
+def answer(request: Request, rooms: Rooms, owner: Owner) -> Generator[Reply | Wait | None, None, None]:
+    """All that a request is answered with, its end included, in steps."""
+    start = time.perf_counter()
+    try:
+        fields = yield from _LANES[request.lane](request, rooms, owner)
+    except QkvLabError as error:
+        yield error_reply(error)
+    except Exception as error:
+        log.exception("request %d of lane %s failed", request.id, request.lane)
+        yield Reply("error", {"kind": "InternalError", "message": f"the server failed here ({type(error).__name__})"})
+    else:
+        yield Reply("done", {"ms": round(1000 * (time.perf_counter() - start), 3), **fields})
+
+
+def error_reply(error: QkvLabError) -> Reply:
+    """A person's mistake as an answer."""
+    return Reply("error", {"kind": type(error).__name__, "message": " ".join(str(error).split())})
+
+
+def _effect(request: Request, rooms: Rooms, owner: Owner) -> Steps:
+    """What each head's write adds to the tracked words, and how much of `at` it looks at."""
+
+    def steps(trace: Trace, at: int, ids: list[int]) -> Iterator[Reply | None]:
+        direct = effects.direct_effects(trace, at, ids)
+        yield None
+        weights = []
+        for layer in range(trace.spec.n_layer):
+            weights.append(overview.looks(trace, layer, at)["land_weight"])
+            yield None
+        yield Reply("effect", {"at": at}, {"direct": direct, "weight": np.stack(weights)})
+
+    return (yield from _on_trace(request, rooms, owner, steps))
+
+
+def _ablate(request: Request, rooms: Rooms, owner: Owner) -> Steps:
+    """Every head ablated in turn, the strongest direct effect first."""
+
+    def steps(trace: Trace, at: int, ids: list[int]) -> Iterator[Reply | None]:
+        direct = effects.direct_effects(trace, at, ids)
+        order = np.argsort(-np.abs(direct), axis=None, kind="stable")
+        for n, flat in enumerate(order.tolist()):
+            yield None
+            head = Head(*divmod(flat, trace.spec.n_head))
+            effect, p = effects.ablated(trace, head, at, ids)
+            row = {"head": str(head), "effect": effect, "p": p}
+            yield Reply("ablate", {"at": at, "effects": [row], "left": len(order) - 1 - n})
+
+    return (yield from _on_trace(request, rooms, owner, steps))
+
+
+def _curve(request: Request, rooms: Rooms, owner: Owner) -> Steps:
+    """The tracked words with one edit at every strength."""
+
+    def steps(trace: Trace, at: int, ids: list[int]) -> Iterator[Reply | None]:
+        acting = set_scene(request, trace.model).acting(request.edit)
+        rows = []
+        for strength in STRENGTHS:
+            rows.append(effects.strength_curve(trace, acting, strength, at, ids))
+            yield None
+        shares, logits = zip(*rows, strict=True)
+        yield Reply("curve", {"at": at, "edit": request.edit, "strengths": STRENGTHS, "p": shares, "logits": logits})
+
+    return (yield from _on_trace(request, rooms, owner, steps))
+
+
+def _on_trace(
+    request: Request,
+    rooms: Rooms,
+    owner: Owner,
+    steps: Callable[[Trace, int, list[int]], Iterator[Reply | None]],
+) -> Steps:
+    """Steps on the whole trace of a request's state, with its edits, and room for one more such trace."""
+    model = yield from rooms.models.opened(request.model)
+    ids = effects.tracked_ids(model, request.tracked)
+    scene = set_scene(request, model)
+    if scene.at is None:
+        return {}
+    with rooms.traces.lease(owner, 2 * trace_bytes(model.spec, len(scene.tokens))) as lease:
+        yield from lease.granted()
+        trace = lease.trace(model, scene.tokens, scene.edits)
+        yield from running(trace, model.spec.n_layer)
+        yield from steps(trace, scene.at, ids)
+    return {}
+
+
+def _sharing(request: Request, rooms: Rooms, owner: Owner) -> Steps:
+    """What sharing the K/V heads of more and more layers costs."""
+    model = yield from rooms.models.opened(request.model)
+    for fields in sharing.sharing_steps(model):
+        yield Reply("sharing", fields)
+    return {}
+
+
+def _models(request: Request, rooms: Rooms, owner: Owner) -> Steps:
+    """The models that can be named."""
+    yield Reply("models", {"models": rooms.models.rows()})
+    return {}
+
+
+def _open(request: Request, rooms: Rooms, owner: Owner) -> Steps:
+    """Open a model, with the progress of its download."""
+    opening = rooms.models.open(request.model)
+    told = 0
+    while opening.model is None and opening.error is None:
+        if opening.done != told:
+            told = opening.done
+            yield Reply("progress", {"done": told, "total": opening.total})
+        yield WAIT
+    if opening.error is not None:
+        raise opening.error
+    model = yield from rooms.models.opened(request.model)
+    yield Reply("opened", {"model": describe(request.model, model)})
+    return {}
+
+
+_LANES: dict[str, Callable[[Request, Rooms, Owner], Steps]] = {
+    "view": view,
+    "effect": _effect,
+    "ablate": _ablate,
+    "curve": _curve,
+    "sharing": _sharing,
+    "models": _models,
+    "open": _open,
+}

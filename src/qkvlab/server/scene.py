@@ -1,0 +1,121 @@
+"""A request's state on its model: the text as tokens, places as positions, edits that can act."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..edits import Edit, edit_from_dict
+from ..errors import EditError, TokenError
+from ..model import Model
+from ..spec import ModelSpec
+from ..text import Tokens
+from .protocol import Place, Request, read_span
+
+MOST_TOKENS = 2048
+_PLACES = ("token", "source", "query", "key")
+"""The fields by which edits name tokens."""
+
+
+def token_limit(spec: ModelSpec) -> int:
+    """The most tokens that are traced of a text."""
+    return min(spec.n_context, MOST_TOKENS)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a request speaks of."""
+
+    model: Model
+    tokens: Tokens
+    """Up to the limit."""
+    n_token: int
+    """Of the whole text."""
+    places: tuple[Edit | None, ...]
+    """The edits in the order of the request; None where one waits for its token, or cannot act."""
+    refused: tuple[tuple[int, str], ...]
+    """Places of edits that cannot act, and why."""
+    query: int | None
+    key: int | None
+    at: int | None
+
+    @property
+    def edits(self) -> tuple[Edit, ...]:
+        """Those that act."""
+        return tuple(edit for edit in self.places if edit is not None)
+
+    def acting(self, place: int) -> int:
+        """Where the edit at a place of the request stands among those that act. Raises EditError."""
+        if place >= len(self.places) or self.places[place] is None:
+            raise EditError(f"there is no acting edit at place {place}; the request has {len(self.places)} edits")
+        return sum(edit is not None for edit in self.places[:place])
+
+
+def set_scene(request: Request, model: Model) -> Scene:
+    """Resolve the state of a request. Raises TextError or TokenError."""
+    whole = model.tokenizer.encode(request.text, request.special)
+    tokens = cut(whole, token_limit(model.spec)) if request.text else Tokens((), (), (), ())
+    places: list[Edit | None] = []
+    refused: list[tuple[int, str]] = []
+    for place, values in enumerate(request.edits):
+        try:
+            places.append(_edit(values, tokens, model.spec))
+        except EditError as error:
+            places.append(None)
+            refused.append((place, str(error)))
+    typed = [at for at, special in enumerate(tokens.special) if not special]
+    last = len(tokens) - 1 if len(tokens) else None
+    query, at = position(tokens, request.query), position(tokens, request.at)
+    return Scene(
+        model=model,
+        tokens=tokens,
+        n_token=len(whole) if request.text else 0,
+        places=tuple(places),
+        refused=tuple(refused),
+        query=query if query is not None else typed[-1] if typed else last,
+        key=position(tokens, request.key),
+        at=at if at is not None else last,
+    )
+
+
+def position(tokens: Tokens, place: Place | None) -> int | None:
+    """Which token does a place mean? Of a range the token that covers most of it, the first of equals; None if none.
+
+    Raises TokenError for a position that is not there.
+    """
+    if place is None or len(tokens) == 0:
+        return None
+    if isinstance(place, int):
+        if place >= len(tokens):
+            raise TokenError(f"there is no token #{place}; the text has #0 to #{len(tokens) - 1}")
+        return place
+    covered = [min(place[1], stop) - max(place[0], start) for start, stop in tokens.offsets]
+    best = max(range(len(covered)), key=covered.__getitem__)
+    return best if covered[best] > 0 else None
+
+
+def cut(tokens: Tokens, limit: int) -> Tokens:
+    """The first tokens of a text, `limit` at most, with the special tokens behind it still behind it."""
+    n = len(tokens)
+    if n <= limit:
+        return tokens
+    tail = next((back for back in range(n) if not tokens.special[n - 1 - back]), n)
+    kept = [*range(max(0, limit - tail)), *range(n - min(tail, limit), n)]
+    return Tokens(
+        ids=tuple(tokens.ids[at] for at in kept),
+        texts=tuple(tokens.texts[at] for at in kept),
+        offsets=tuple(tokens.offsets[at] for at in kept),
+        special=tuple(tokens.special[at] for at in kept),
+    )
+
+
+def _edit(values: Mapping[str, Any], tokens: Tokens, spec: ModelSpec) -> Edit | None:
+    """The edit with its places as positions; None where a token it names is gone. Raises EditError."""
+    resolved = dict(values)
+    for name in _PLACES:
+        if (span := read_span(values.get(name))) is not None:
+            resolved[name] = position(tokens, span)
+            if resolved[name] is None:
+                return None
+    edit = edit_from_dict(resolved)
+    edit.check(spec, len(tokens))
+    return edit

@@ -1,0 +1,164 @@
+"""Who computes next: one thread for all, every connection's turn in slices of a few layers."""
+
+import logging
+import time
+from collections.abc import Callable, Generator
+from threading import Condition, Thread
+from typing import Any, Final, Protocol, runtime_checkable
+
+from .._parallel import one_blas_thread
+
+log = logging.getLogger("qkvlab.server")
+
+SLICE = 0.03
+"""Seconds a connection computes before the next one's turn."""
+RETRY = 0.01
+"""Seconds until jobs that had to wait look again, when nobody else computes."""
+
+
+class Wait:
+    """What a job yields when it can do nothing yet: others go first."""
+
+
+WAIT: Final = Wait()
+
+
+@runtime_checkable
+class Owner(Protocol):
+    """Whose turn it is."""
+
+    @property
+    def congested(self) -> bool:
+        """Whether too much is waiting to be sent to it: its jobs rest then."""
+
+
+class Job:
+    """Work in steps. Each step yields None, WAIT, or something to deliver."""
+
+    def __init__(
+        self,
+        owner: Owner,
+        steps: Generator[Any, None, None],
+        deliver: Callable[["Job", Any], None] = lambda job, step: None,
+        rank: int = 0,
+    ) -> None:
+        self.owner = owner
+        self.steps = steps
+        self.deliver = deliver
+        self.rank = rank
+        """Of one owner's jobs, the lowest rank goes first."""
+        self.cancelled = False
+        self.waiting = False
+
+
+class Scheduler:
+    """One worker thread. Owners take turns; what is cancelled stops at its next step."""
+
+    def __init__(self, slice_seconds: float = SLICE, clock: Callable[[], float] = time.monotonic) -> None:
+        self._slice_seconds = slice_seconds
+        self._clock = clock
+        self._turns: dict[Owner, list[Job]] = {}
+        self._changed = Condition()
+        self._running: Job | None = None
+        self._stopping = False
+        self._thread = Thread(target=self._work, name="qkvlab-worker", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let the running step end, then no other begins; what is left is closed."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join()
+
+    def submit(self, job: Job) -> None:
+        with self._changed:
+            self._turns.setdefault(job.owner, []).append(job)
+            self._changed.notify()
+
+    def cancel(self, job: Job) -> None:
+        """End a job now, or after the step it is in; nothing it still yields is wanted."""
+        with self._changed:
+            job.cancelled = True
+            if job is not self._running:
+                self._remove(job)
+
+    def wake(self) -> None:
+        """Look again: an owner is no longer congested."""
+        with self._changed:
+            self._changed.notify()
+
+    def _work(self) -> None:
+        with one_blas_thread():
+            self._take_turns()
+
+    def _take_turns(self) -> None:
+        while (job := self._next()) is not None:
+            try:
+                ended = self._turn(job)
+            except Exception:
+                log.exception("a job failed")
+                ended = True
+            with self._changed:
+                self._running = None
+                if ended or job.cancelled:
+                    self._remove(job)
+        with self._changed:
+            for job in [job for jobs in self._turns.values() for job in jobs]:
+                self._remove(job)
+
+    def _next(self) -> Job | None:
+        with self._changed:
+            while not self._stopping:
+                if (job := self._choose()) is not None:
+                    self._running = job
+                    return job
+                waiting = [job for jobs in self._turns.values() for job in jobs if job.waiting]
+                self._changed.wait(RETRY if waiting else None)
+                self._look_again()
+        return None
+
+    def _choose(self) -> Job | None:
+        for owner in list(self._turns):
+            ready = [job for job in self._turns[owner] if not job.waiting]
+            if ready and not owner.congested:
+                self._turns[owner] = self._turns.pop(owner)
+                return min(ready, key=lambda job: job.rank)
+        return None
+
+    def _turn(self, job: Job) -> bool:
+        """One slice of a job; whether it has ended."""
+        end = self._clock() + self._slice_seconds
+        while not job.cancelled:
+            try:
+                step = next(job.steps)
+            except StopIteration:
+                return True
+            if step is WAIT:
+                job.waiting = True
+                return False
+            if step is not None:
+                job.deliver(job, step)
+            if job.owner.congested or self._clock() >= end:
+                break
+        with self._changed:
+            self._look_again()
+        return False
+
+    def _look_again(self) -> None:
+        """Somebody got on, so what the others wait for may have come."""
+        for jobs in self._turns.values():
+            for job in jobs:
+                job.waiting = False
+
+    def _remove(self, job: Job) -> None:
+        job.steps.close()
+        jobs = self._turns.get(job.owner, [])
+        if job in jobs:
+            jobs.remove(job)
+            if not jobs:
+                del self._turns[job.owner]
+        self._look_again()
+        self._changed.notify()
