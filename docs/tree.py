@@ -8,7 +8,7 @@ OTHERS = {
     "tests": "one file per module; parity with transformers, laws, closed forms, hostile files",
     "benchmarks": "speed beside peers, never part of the tests",
     "docs": "edits, command line, architecture, speed, decisions",
-    "scripts": "what the Makefile needs",
+    "scripts": "what the Makefile needs; what the package ships, measured anew",
 }
 
 

@@ -4,7 +4,8 @@ import numpy as np
 
 from qkvlab.edits import Ablate, Edit, Mute, Tie
 from qkvlab.model import Model
-from qkvlab.questions import STANDS_OUT, ask, landings, predict
+from qkvlab.questions import ask, landings, predict
+from qkvlab.words import STANDS_OUT
 
 CAT = "The cat drank because it was thirsty"
 ITALY = "In France they speak French. In Italy they speak"

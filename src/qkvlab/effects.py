@@ -59,9 +59,8 @@ def direct_effects(trace: Trace, at: int, ids: Sequence[int]) -> Float[Array, "l
 def frozen_direction(trace: Trace, at: int, ids: Sequence[int]) -> Float[Array, " d_model"]:
     """The direction along which a vector written into the last residual at a position moves the logit of ids[0]
     (with two ids: less that of ids[1]), the final norm's scale held: vector · direction is what it adds."""
+    _check_output(trace)
     model, x = trace.model, trace.x(trace.spec.n_layer)[at].astype(np.float64)
-    if not model.spec.has_output:
-        raise UnsupportedError(f"{model.spec.name} has no output head, so no head has an effect on a prediction")
     rows = model.weights.unembedding[list(ids)].astype(np.float64)
     direction = (rows[0] - rows[1] if len(ids) == 2 else rows[0]) * model.weights.vector("final_norm")
     if model.spec.family == "gpt2":
@@ -77,9 +76,11 @@ def ablated(trace: Trace, head: Address, at: int, ids: Sequence[int]) -> tuple[f
     blend at zero, on top of the trace's own edits. Layers below the head are not run again.
     """
     address = str(trace.spec.head(head))
-    before = _quantity(trace.logits_at(slice(at, at + 1))[0], ids)
+    _check_output(trace)
+    before = trace.model.weights.unembedding[list(ids)] @ trace.final[at]
     logits = trace.with_edits([*trace.edits, Ablate(where=address)]).logits_at(slice(at, at + 1))[0]
-    return before - _quantity(logits, ids), float(_shares(logits)[ids[0]])
+    lost = before - logits[list(ids)]
+    return float(lost[0] - lost[1] if len(ids) == 2 else lost[0]), float(_shares(logits)[ids[0]])
 
 
 def strength_curve(
@@ -120,5 +121,6 @@ def _shares(logits: Float[Array, " vocab"]) -> Float[Array, " vocab"]:
     return softmax(logits.astype(np.float64))
 
 
-def _quantity(logits: Float[Array, " vocab"], ids: Sequence[int]) -> float:
-    return float(logits[ids[0]]) - (float(logits[ids[1]]) if len(ids) == 2 else 0.0)
+def _check_output(trace: Trace) -> None:
+    if not trace.spec.has_output:
+        raise UnsupportedError(f"{trace.spec.name} has no output head, so no head has an effect on a prediction")

@@ -20,7 +20,7 @@ from .checkpoint.source import DEFAULT, Progress, Source, resolve
 from .checkpoint.tensors import Checkpoint
 from .edits import Edit, checked
 from .errors import CheckpointError, ConfigError, SourceError, TextError, TokenError, UnsupportedError, one_of, shown
-from .models import Weights
+from .models import Weights, unembed
 from .recording import first_rows
 from .spec import Head, ModelSpec, is_whole
 from .text import Tokens
@@ -185,8 +185,7 @@ class Model:
             raise UnsupportedError(f"{self.spec.name} has no output head, so its values cannot be read as words")
         if self.spec.family == "gpt2":
             direction = direction - direction.mean(-1, keepdims=True)
-        logits: np.ndarray = (direction * self.weights.vector("final_norm")) @ self.weights.unembedding.T
-        return logits
+        return unembed(self.weights, direction * self.weights.vector("final_norm"))
 
     def mean_z(self, layer: int) -> Float[Array, "head d_head"]:
         """Each head's mean blend over the reference text, first position left out, [head, d_head]."""

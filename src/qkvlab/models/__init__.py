@@ -1,10 +1,12 @@
 """The forward pass of each family, every intermediate in order through one tap."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 
+from .._parallel import in_parallel
 from .._shapes import Array, Float
 from ..mechanism import Tap
 from ..spec import ModelSpec
@@ -27,12 +29,19 @@ class Family(Protocol):
     def final(self, spec: ModelSpec, weights: Weights, x: Array) -> Array: ...
 
 
+WORDS_AT_ONCE = 4096
+"""The output head is multiplied in blocks of so many words, spread over the processors."""
+
 FAMILIES: dict[str, Family] = {"llama": llama, "gpt2": gpt2, "bert": bert}
 
 
 def unembed(weights: Weights, final: Float[Array, "query d_model"]) -> Float[Array, "query vocab"]:
     """The output head: one logit per vocabulary entry."""
-    return final @ weights.unembedding.T
+    words = weights.unembedding
+    logits = np.empty((len(final), len(words)), np.result_type(final, words))
+    blocks = [slice(start, start + WORDS_AT_ONCE) for start in range(0, len(words), WORDS_AT_ONCE)]
+    in_parallel([partial(np.matmul, final, words[block].T, out=logits[:, block]) for block in blocks])
+    return logits
 
 
 def forward(

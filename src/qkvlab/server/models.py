@@ -9,7 +9,7 @@ from typing import Any
 
 from ..checkpoint.source import ALIASES, HUB_NAME, Known, Progress, Source, known, local, pull, resolve
 from ..errors import QkvLabError, SourceError, one_of
-from ..model import Model, open_source
+from ..model import Model, open_source, read_checkpoint, read_spec
 from .scheduler import WAIT, Wait
 
 log = logging.getLogger("qkvlab.server")
@@ -36,9 +36,14 @@ class Models:
     """The models of one server. The person's own comes first; the others are the aliases and the hub's cache."""
 
     def __init__(self, own: str, on_close: Callable[[Model], None] = lambda model: None) -> None:
-        """`own` is what the person opened: an alias, a path, a hub name. Raises SourceError where it is nothing."""
+        """`own` is what the person opened: an alias, a path, a hub name.
+
+        Raises SourceError where it is nothing, and for a path what reading its header raises.
+        """
         by_name = own in ALIASES or HUB_NAME.fullmatch(own) is not None
         self._own = local(own) or (own if by_name else resolve(own))
+        if isinstance(self._own, Source):
+            read_spec(read_checkpoint(self._own.path), self._own.name)
         self.own = self._own.name if isinstance(self._own, Source) else self._own
         self._on_close = on_close
         self._openings: dict[str, Opening] = {}
