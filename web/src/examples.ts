@@ -4,7 +4,7 @@ export interface Example {
   title: string;
   text: string;
   head: string;
-  /** The token that looks and the one it looks at: its print, and which of equals (from 0). */
+  /** The token that looks and the one it looks at: its print, and which of its occurrences in the text (from 0). */
   query: [string, number];
   key: [string, number];
   /** Answers to follow: each one token. */
@@ -40,7 +40,7 @@ export const EXAMPLES: Example[] = [
     title: 'Code',
     text: 'def add(a, b):\n    return a + b\n\ndef sub(a, b):\n    return a',
     head: '21.1',
-    query: [' a', 1],
+    query: [' a', 2],
     key: [' sub', 0],
     tracked: [' -', ' +'],
   },

@@ -2,12 +2,10 @@
 import { tick } from 'svelte';
 import { fileName, recordOf } from './core/record';
 import { snapshot, type Snapshot } from './snapshot/snapshot';
-import { stage } from './stage.svelte';
+import { SHARP, stage } from './stage.svelte';
 import { lab } from './store.svelte';
 
 export type Format = 'svg' | 'png' | 'json';
-
-const SHARP = 2;
 
 /** Save it; returns the file's name. */
 export async function exportAs(format: Format): Promise<string> {
@@ -34,12 +32,12 @@ async function pictureOf(format: 'svg' | 'png'): Promise<Blob> {
 
 /** The canvases paint themselves at double size for as long as it takes. */
 async function sharpSnapshot(): Promise<Snapshot> {
-  stage.sharpness = SHARP;
+  stage.exporting = true;
   try {
     await tick();
     return snapshot(stage.element!, `${lab.info?.badge ?? ''} · ${lab.head} · ${lab.shown?.text ?? ''}`);
   } finally {
-    stage.sharpness = 1;
+    stage.exporting = false;
   }
 }
 

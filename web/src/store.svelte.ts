@@ -263,12 +263,15 @@ export class Lab {
     this.tracked = others.length < this.tracked.length ? others : [...others.slice(-1), answer];
   }
 
-  /** Track a word as typed; one that is not one token of this model is refused, and the picture stays. */
-  trackWord(word: string): void {
+  /** Track the first of these spellings that is one token of this model. If none is, the picture stays as it is. */
+  trackWord([word, ...others]: string[]): void {
     this.trackError = null;
+    if (word === undefined) return;
     this.#transport?.ask('effect', { ...this.#state(), at: this.#atRef(), tracked: [word] }, (reply) => {
       if (reply.part === 'effect') this.track(word);
-      if (reply.part === 'error') this.trackError = reply.message;
+      if (reply.part !== 'error') return;
+      if (others.length > 0) this.trackWord(others);
+      else this.trackError = reply.message;
     });
   }
 

@@ -67,7 +67,7 @@ export interface Span {
 export type Columns = Record<Column, Span>;
 
 const WIDE = { token: 92, score: 58, weight: 136, share: 54 };
-const NARROW = { token: 72, score: 48, weight: 100, share: 44 };
+const NARROW = { token: 60, score: 44, weight: 92, share: 40 };
 const NARROW_UNDER = 600;
 
 /** Where each column stands: text columns have their width, the three strips share what is left. */

@@ -1,6 +1,7 @@
 /** The match plane at one moment: where the visible keys and the query stand, and how that fits a picture. */
 import { reaches, type Acting, type Floats, type HeadModel } from './mechanism';
 import type { Plane, Point } from './planes';
+import { strongest } from './view';
 
 /** A picture of a plane: origin and pixels per unit. The query has its own scale: only its direction meets the keys. */
 export interface Frame {
@@ -36,6 +37,14 @@ export function interestOf(chosen: number | null, weights: Floats, first: number
   const order = Array.from({ length: last - first }, (_, j) => first + j);
   order.sort((a, b) => weights[b]! - weights[a]!);
   return order[1] ?? order[0] ?? first;
+}
+
+const LISTED = 64;
+
+/** The keys a table tells of, in order: all of a short text, of a long one the strongest and the one of interest. */
+export function listedKeys(weights: Float64Array, interest: number): number[] {
+  if (weights.length <= LISTED) return [...weights.keys()];
+  return [...new Set([...strongest(weights, LISTED), interest])].sort((a, b) => a - b);
 }
 
 const EDGE = 26;

@@ -2,7 +2,7 @@
 import { toScreen, type Frame } from '../core/matchview';
 import type { Point } from '../core/planes';
 import type { Palette } from '../theme.svelte';
-import { font, placeLabels, type Box, type Placed, type Wanted } from './labels';
+import { font, placeLabels, type Box, type Wanted } from './labels';
 
 export interface Dot {
   at: Point;
@@ -18,7 +18,8 @@ export interface Dot {
 }
 
 export interface Axes {
-  across: string;
+  /** Null: the plane has no axis at all. */
+  across: string | null;
   up: string | null;
   origin: string;
 }
@@ -54,7 +55,7 @@ function paintAxes(ctx: CanvasRenderingContext2D, { width, height, x, y }: Frame
   ctx.strokeStyle = palette.edge;
   ctx.lineWidth = 1;
   ctx.setLineDash([1, 3]);
-  line(ctx, 0, y, width, y);
+  if (axes.across !== null) line(ctx, 0, y, width, y);
   if (axes.up !== null) line(ctx, x, 0, x, height);
   ctx.setLineDash([]);
   line(ctx, x - 4, y, x + 4, y);
@@ -62,7 +63,7 @@ function paintAxes(ctx: CanvasRenderingContext2D, { width, height, x, y }: Frame
   ctx.fillStyle = palette.soft;
   ctx.font = font(10);
   ctx.textAlign = 'right';
-  ctx.fillText(axes.across, width - 6, y - 6);
+  if (axes.across !== null) ctx.fillText(axes.across, width - 6, y - 6);
   ctx.textAlign = x > width / 2 ? 'right' : 'left';
   if (axes.up !== null) ctx.fillText(axes.up, x + (x > width / 2 ? -6 : 6), 13);
 }
@@ -132,18 +133,10 @@ function paintLabels(ctx: CanvasRenderingContext2D, frame: Frame, dots: Dot[], p
   });
   const taken = [...obstacles, ...dots.map((dot) => around(toScreen(frame, frame.perKey, dot.at), dot.radius))];
   const picture = { x: 3, y: 3, width: frame.width - 6, height: frame.height - 6 };
-  for (const placed of placeLabels(wanted, (text) => ctx.measureText(text).width, 14, picture, taken, sides)) write(ctx, placed, palette);
-}
-
-function write(ctx: CanvasRenderingContext2D, { text, box }: Placed, palette: Palette): void {
-  ctx.lineWidth = 3;
-  ctx.lineJoin = 'round';
-  ctx.strokeStyle = palette.paper;
-  ctx.globalAlpha = 0.7;
-  ctx.strokeText(text, box.x, box.y + box.height - 3);
-  ctx.globalAlpha = 1;
   ctx.fillStyle = palette.ink;
-  ctx.fillText(text, box.x, box.y + box.height - 3);
+  for (const { text, box } of placeLabels(wanted, (text) => ctx.measureText(text).width, 14, picture, taken, sides)) {
+    ctx.fillText(text, box.x, box.y + box.height - 3);
+  }
 }
 
 // ---- the query
@@ -175,6 +168,13 @@ export function arrowBoxes(frame: Frame, to: Point): Box[] {
   const steps = Array.from({ length: 9 }, (_, i) => i / 9);
   const along = steps.map((t): Point => [frame.x + t * (x - frame.x), frame.y + t * (y - frame.y)]);
   return [around([x, y], 14), { x: x - 8, y: y + 12, width: 16, height: 16 }, ...along.map((at) => around(at, 4))];
+}
+
+/** What labels keep clear of: the names of the axes. */
+export function axisBoxes({ width, x, y }: Frame): Box[] {
+  const [nameWidth, height] = [130, 14];
+  const left = x > width / 2 ? x - nameWidth : x;
+  return [{ x: left, y: 2, width: nameWidth, height }, { x: width - 50, y: y - 16, width: 50, height }]; // prettier-ignore
 }
 
 // ---- the blend

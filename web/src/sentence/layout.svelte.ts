@@ -21,8 +21,9 @@ export class Layout {
   /** The token that a drag from the query has reached. */
   reached: number | null = $state(null);
 
-  measure(): void {
-    this.boxes = this.#onOneLine() ? this.#boxes() : null;
+  /** Measuring costs a layout of the page: a text that is long anyway is not measured. */
+  measure(long: boolean): void {
+    this.boxes = !long && this.#onOneLine() ? this.#boxes() : null;
   }
 
   tokenAt(x: number, y: number): number | null {

@@ -13,6 +13,11 @@ export function lookOf(token: number): Look {
   return token === lab.keyAt ? 'key' : '';
 }
 
+export function anyLater(): boolean {
+  const last = (lab.shown?.tokens.tokens.length ?? 0) - 1;
+  return last >= 0 && lookOf(last) === 'later';
+}
+
 /** How dark it is drawn: by its weight, and weak ones a little darker than their share, so that they can be seen. */
 export function tintOf(token: number): string {
   return `${(32 * (lab.viewWeights?.[token] ?? 0) ** 0.65).toFixed(1)}%`;
