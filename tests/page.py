@@ -137,36 +137,33 @@ TYPED = (
 
 @dataclass
 class Typist:
-    """Someone who types a sentence again and again and reads whatever comes."""
+    """Someone who types a sentence again and again. Like the page: one request under way, then the newest text."""
 
     text: str
+    asked: int = 0
     ends: Counter[str] = field(default_factory=Counter)
+    waited: list[float] = field(default_factory=list)
+    """Seconds from a request to its end."""
     bytes: int = 0
     errors: list[str] = field(default_factory=list)
 
     def type_for(self, page: Page, seconds: float, pace: float) -> None:
-        """A character every `pace` seconds; then wait until the last request has ended."""
-        start, n, last = time.monotonic(), 0, 0
-        while (n := n + 1) * pace < seconds:
-            text = self.text[: 1 + n % len(self.text)]
-            last = page.send(lane="view", model="smollm2", text=text, heads=["13.8"], parts=PARTS)
-            self._read(page, start + n * pace)
-        while not self._read(page, time.monotonic() + 30, last):
-            pass
+        """A character every `pace` seconds."""
+        start = time.monotonic()
+        while (now := time.monotonic()) < start + seconds:
+            typed = int((now - start) / pace)
+            text = self.text[: 1 + typed % len(self.text)]
+            self._answers(page, page.send(lane="view", model="smollm2", text=text, heads=["13.8"], parts=PARTS))
+            self.waited.append(time.monotonic() - now)
+            time.sleep(max(0.0, start + (typed + 1) * pace - time.monotonic()))
 
-    def _read(self, page: Page, until: float, last: int | None = None) -> bool:
-        """Read until a moment, or until a request has ended."""
-        while (left := until - time.monotonic()) > 0:
-            try:
-                frame = read_frame(page.socket.recv(timeout=left))
-            except TimeoutError:
-                break
-            self.bytes += frame.size
-            if frame.part in ENDS:
-                self.ends[frame.part] += 1
-                if frame.part == "error":
-                    self.errors.append(frame.reply["message"])
-                if frame.reply["id"] == last:
-                    return True
-        assert last is None, "the last request was never answered"
-        return False
+    def _answers(self, page: Page, asked: int) -> None:
+        self.asked += 1
+        part = ""
+        while part not in ENDS:
+            frame = page.receive()
+            assert frame.reply["id"] == asked
+            part, self.bytes = frame.part, self.bytes + frame.size
+        self.ends[part] += 1
+        if part == "error":
+            self.errors.append(frame.reply["message"])

@@ -295,6 +295,6 @@ def test_twenty_people_type_at_once(served: Served) -> None:
     for thread in threads:
         thread.join(60)
     assert [typist.errors for typist in typists] == [[]] * 20
-    assert all(typist.ends["done"] >= 1 for typist in typists), "nobody starves"
-    assert all(typist.ends.total() == 16 for typist in typists), "every request is answered once"
+    assert all(typist.ends == {"done": typist.asked} for typist in typists), "every request is answered"
+    assert min(typist.asked for typist in typists) >= 1, "nobody starves"
     assert served.rooms.traces.bytes <= served.rooms.traces.budget
