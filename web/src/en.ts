@@ -45,7 +45,6 @@ export const en = {
     isKey: 'key of interest',
     isMuted: 'muted',
     isLater: 'later: a causal model cannot see them',
-    isBeyond: 'beyond the limit',
     menu: { from: 'look from here', at: 'look at this', mute: 'mute in this head', unmute: 'unmute', replace: 'replace' },
     copy: 'Copy this sentence',
     thisSentence: 'the sentence',
