@@ -98,7 +98,7 @@ export class MatchView {
       const name = label(lab.token(key));
       return {
         at: this.pointOf(key),
-        radius: radiusOf(weight),
+        radius: radiusOf(weight, this.weights.length),
         hollow: !this.ground.able[j],
         label: shown ? `${name} ${weight.toFixed(3)}` : name,
         ring: key === this.interest,
@@ -109,8 +109,8 @@ export class MatchView {
   });
   ghosts = $derived.by(() => {
     const was = this.#before.weights.subarray(this.span.first, this.span.last);
-    return Array.from(was, (weight, j) => ({ at: pointAt(this.pointsBefore, j), radius: radiusOf(weight), j })).filter(
-      ({ at, radius, j }) => apart(at, pointAt(this.points, j)) || Math.abs(radius - radiusOf(this.weights[j]!)) > 1,
+    return Array.from(was, (weight, j) => ({ at: pointAt(this.pointsBefore, j), radius: radiusOf(weight, was.length), j })).filter(
+      ({ at, radius, j }) => apart(at, pointAt(this.points, j)) || Math.abs(radius - radiusOf(this.weights[j]!, was.length)) > 1,
     );
   });
   moved = $derived(apart(this.query, this.queryBefore));
@@ -133,8 +133,11 @@ export class MatchView {
   }
 }
 
-export function radiusOf(weight: number): number {
-  return 3.2 + 7.5 * Math.sqrt(weight);
+const CROWD = 96;
+
+/** Of a dot among `count`, in pixels: its area beyond the least grows with the weight. */
+export function radiusOf(weight: number, count: number): number {
+  return (count > CROWD ? 1.6 : 3.2) + 7.5 * Math.sqrt(weight);
 }
 
 export function pointAt(points: Float64Array, j: number): Point {
