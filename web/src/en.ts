@@ -321,7 +321,7 @@ export const en = {
     track: (token: string) => `Follow ${token}`,
     tracked: 'Followed answers',
     hint: 'Click an answer to follow it, up to two, or type one (in quotes: without a space before it):',
-    input: 'a word to follow',
+    input: 'click an answer, or type one',
     add: 'follow',
     stop: (token: string) => `Stop following ${token}`,
     p: 'probability',
