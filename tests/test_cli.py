@@ -16,7 +16,7 @@ from terminal import WORDS, Ran, launch, readable, remember_models, run
 
 CAT = "The cat drank because it was thirsty"
 CAT_TOKENS = ["The", " cat", " drank", " because", " it", " was", " thirsty"]
-COMMANDS = ("ask", "find", "inspect", "models", "pull", "trace")
+COMMANDS = ("ask", "find", "inspect", "models", "play", "pull", "trace")
 pytestmark = pytest.mark.usefixtures("smollm2_path")
 
 
@@ -257,7 +257,7 @@ def test_pull_of_what_is_there_says_where(smollm2_path: Path) -> None:
 
 
 def test_help_mentions_every_command_and_exits_with_0() -> None:
-    for words in (("--help",), ("-h",), ()):
+    for words in (("--help",), ("-h",)):
         shown = run(*words)
         assert (shown.status, shown.err) == (0, "")
         assert all(f"  {command} " in shown.out for command in COMMANDS)
