@@ -17,6 +17,7 @@ from qkvlab.server import run
 from qkvlab.server.models import OPEN, Models
 from qkvlab.server.scheduler import WAIT
 from terminal import PROGRAM, launch
+from terminal import run as program
 
 pytestmark = pytest.mark.usefixtures("smollm2_path", "minilm_path")
 
@@ -74,6 +75,15 @@ def test_it_says_where_it_is_and_ends_on_ctrl_c(words: list[str]) -> None:
         server.send_signal(signal.SIGINT)
         assert server.wait(20) == 0
         assert server.stdout.read() == "stopped\n" and server.stderr.read() == ""
+
+
+def test_plain_qkvlab_is_play(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(run, "serve", lambda model, **options: asked.append((model, options.pop("say") and options)))
+    usual = {"port": None, "host": "127.0.0.1", "browser": True}
+    for words in ((), ("play",), ("play", "minilm", "--port", "8000", "--host", "::1", "--no-browser")):
+        assert program(*words).status == 0
+    assert asked == [("smollm2", usual)] * 2 + [("minilm", {"port": 8000, "host": "::1", "browser": False})]
 
 
 def test_mistakes_are_one_line(taken: int) -> None:
