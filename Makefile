@@ -33,6 +33,8 @@ web: .venv/dev ## Build the page again after a change in web/
 docs: .venv/dev ## Make the generated parts of the docs again
 	$(BIN)/qkvlab pull smollm2
 	$(BIN)/python docs/terminal.py
+	sh scripts/get-chromium
+	$(BIN)/python docs/screenshots.py
 	$(BIN)/cog -r README.md docs/*.md
 
 bench: .venv/dev ## Measure speed beside peers, in one run each

@@ -5,11 +5,12 @@ import os
 import sys
 from pathlib import Path
 
-from . import cold, long, warm
+from . import cold, long, page, warm
 from .common import RESULTS
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-BENCHMARKS = {"cold": cold.main, "warm": warm.main, "long": long.main}
+BENCHMARKS = {"cold": cold.main, "warm": warm.main, "long": long.main, "page": page.main}
+TABLED = ("cold", "warm", "long")
 
 
 def _figure(value: float) -> str:
@@ -19,7 +20,7 @@ def _figure(value: float) -> str:
 def write_table() -> None:
     """One Markdown table of all results there are."""
     lines = ["| work | ours | peer | ratio | to reach |", "|---|---|---|---|---|"]
-    for name in BENCHMARKS:
+    for name in TABLED:
         path = RESULTS / f"{name}.json"
         for row in json.loads(path.read_text())["rows"] if path.is_file() else []:
             unit = "s" if "ours (s)" in row else "ms"

@@ -1,6 +1,7 @@
-"""The annotated tree of the project for the README, from the first docstring line of every module."""
+"""The annotated tree of the project for the README, from the first docstring or comment line of every module."""
 
 import ast
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -12,10 +13,41 @@ OTHERS = {
 }
 
 
+FOLDERS = {
+    "core": "the equations, the planes, the wire: TypeScript without a DOM, held to Python by golden files",
+    "draw": "what a canvas shows, as functions of data and palette",
+    "panels": "one Svelte file per panel or part of one",
+    "sentence": "the text area, its backdrop, arcs and tokens",
+    "snapshot": "the page on screen → SVG",
+}
+
+
 def first_line(module: Path) -> str:
     """The first line of a module's docstring."""
     docstring = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or ""
     return docstring.partition("\n")[0]
+
+
+def first_comment(module: Path) -> str:
+    """The sentence a TypeScript, Svelte or style file begins with."""
+    found = re.match(r"\s*(?:/\*\*?|<!--)(.*?)(?:\*/|-->)", module.read_text(encoding="utf-8"), re.DOTALL)
+    words = " ".join(re.sub(r"^\s*\*", "", line).strip() for line in found[1].splitlines()).strip() if found else ""
+    return re.split(r"(?<=[.:]) (?=[A-Z`])", words)[0]
+
+
+def page() -> list[str]:
+    """The page's sources, folder by folder."""
+    lines, source = (
+        ["web/src/              the page: Svelte panels over a core that knows no browser"],
+        ROOT / "web" / "src",
+    )
+    for folder in [source, *sorted(path for path in source.iterdir() if path.is_dir())]:
+        if folder != source:
+            lines.append(f"  {folder.name + '/':<18} {FOLDERS[folder.name]}")
+        for module in sorted(path for path in folder.iterdir() if path.suffix in (".ts", ".svelte", ".css")):
+            indent = "  " if folder == source else "    "
+            lines.append(f"{indent}{module.name:<20} {first_comment(module)}".rstrip())
+    return lines
 
 
 def drawn() -> str:
@@ -32,5 +64,6 @@ def drawn() -> str:
                 for module in sorted(entry.glob("*.py"))
                 if module.name != "__init__.py"
             ]
+    lines += page()
     lines += [f"{name + '/':<20} {what}" for name, what in OTHERS.items()]
     return "\n".join([*lines, "```", ""])

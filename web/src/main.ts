@@ -1,3 +1,4 @@
+/** The page's entry: mounts the app. */
 import { mount } from 'svelte';
 import App from './App.svelte';
 import './app.css';

@@ -1,0 +1,77 @@
+/** Put into the page before its own script: counts, watches and times what a person would see. */
+window.bench = {
+  bytes: 0,
+  took: {},
+  frames: [],
+  work: [],
+  typedAt: 0,
+
+  /** When the picture has this many characters and has been painted. */
+  async until(length) {
+    const main = document.querySelector('main');
+    while (Number(main.dataset.picture) !== length) await new Promise(requestAnimationFrame);
+    await new Promise(requestAnimationFrame);
+    return performance.now();
+  },
+
+  watchTyping() {
+    document.querySelector('textarea').addEventListener('input', () => (this.typedAt = performance.now()), { capture: true });
+  },
+
+  /** Milliseconds between frames, from now until `watching` is false. */
+  watchFrames() {
+    this.frames = [];
+    this.watching = true;
+    let last = null;
+    const tick = (now) => {
+      if (last !== null) this.frames.push(now - last);
+      last = now;
+      if (this.watching) requestAnimationFrame(tick);
+    };
+    requestAnimationFrame(tick);
+  },
+
+  /** Our work for each pointer move: from its first listener to the end of all that follows in the same task. */
+  watchWork() {
+    const channel = new MessageChannel();
+    let start = 0;
+    channel.port1.onmessage = () => this.work.push(performance.now() - start);
+    const begin = () => {
+      start = performance.now();
+      channel.port2.postMessage(0);
+    };
+    addEventListener('pointermove', begin, { capture: true });
+  },
+
+  async openHead(head) {
+    const box = document.querySelector('[data-testid=head-address]');
+    box.value = head;
+    box.dispatchEvent(new Event('input', { bubbles: true }));
+    const start = performance.now();
+    box.form.requestSubmit();
+    const main = document.querySelector('main');
+    while (main.dataset.head !== head) await new Promise(requestAnimationFrame);
+    await new Promise(requestAnimationFrame);
+    return performance.now() - start;
+  },
+};
+
+const Plain = WebSocket;
+window.WebSocket = class extends Plain {
+  asked = {};
+
+  constructor(...given) {
+    super(...given);
+    this.addEventListener('message', ({ data }) => {
+      bench.bytes += data.byteLength ?? data.length;
+      if (typeof data !== 'string') return;
+      const { lane, part, id } = JSON.parse(data);
+      if (part === 'done') (bench.took[lane] ??= []).push(performance.now() - this.asked[id]);
+    });
+  }
+
+  send(data) {
+    this.asked[JSON.parse(data).id] = performance.now();
+    super.send(data);
+  }
+};

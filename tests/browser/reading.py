@@ -1,0 +1,112 @@
+"""What a person reads off the page and does to it, and the numbers that the library says it must show."""
+
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, TimeoutError
+
+import qkvlab
+from qkvlab.trace import Trace
+
+PATIENCE = 30_000
+"""Milliseconds until a number that does not come counts as missing: a loaded machine is slow, not wrong."""
+
+READ = """() => {
+  const seen = {};
+  const bench = document.querySelector('[data-testid=bench]');
+  if (bench) [seen.head, seen.query] = [bench.dataset.head, Number(bench.dataset.query)];
+  for (const row of document.querySelectorAll('[data-testid=bench-row]')) {
+    const [score, weight] = ['score', 'weight'].map((name) => row.querySelector(`[data-testid=${name}]`));
+    seen[`weight #${row.dataset.key}`] = Number(weight.dataset.full);
+    if (!score.classList.contains('struck')) seen[`score #${row.dataset.key}`] = Number(score.dataset.full);
+  }
+  for (const answer of document.querySelectorAll('[data-testid=prediction] [data-token]')) {
+    seen[`before ${answer.dataset.token}`] = Number(answer.dataset.before);
+    seen[`after ${answer.dataset.token}`] = Number(answer.dataset.after);
+  }
+  return seen;
+}"""
+AGREES = f"""(expected) => {{
+  const seen = ({READ})();
+  const same = (a, b) => a === b || Math.abs(a - b) <= 1e-5 * Math.max(1, Math.abs(b));
+  const names = Object.keys(expected);
+  return names.length === Object.keys(seen).length && names.every((name) => same(seen[name], expected[name]));
+}}"""
+TOKEN = """([token, nth]) => {
+  const spans = [...document.querySelectorAll('.backdrop .token')].filter((span) => span.textContent === token);
+  const box = spans[nth]?.getClientRects()[0];
+  return box && { x: box.x + box.width / 2, y: box.y + box.height / 2 };
+}"""
+
+
+def shown_at(head: str, query: int, trace: Trace, before: Trace | None = None, at: int | None = None) -> dict[str, Any]:
+    """What the bench and the prediction must show: scores, weights, and the probabilities before and after."""
+    scores, weights = trace.scores(head)[query], trace.weights(head)[query]
+    expected: dict[str, Any] = {"head": head, "query": query}
+    for key in range(query + 1):
+        expected[f"weight #{key}"] = float(weights[key])
+        if weights[key] > 0:
+            expected[f"score #{key}"] = float(scores[key])
+    place = query if at is None else at
+    was = {word: p for word, p, _ in reversed(qkvlab.predict(before or trace, place, trace.spec.n_vocab))}
+    now = {word: p for word, p, _ in reversed(qkvlab.predict(trace, place, trace.spec.n_vocab))}
+    top_before = [word for word, *_ in qkvlab.predict(before or trace, place, 3)]
+    for word in dict.fromkeys([word for word, *_ in qkvlab.predict(trace, place, 6)] + top_before):
+        expected[f"before {word}"], expected[f"after {word}"] = was[word], now[word]
+    return expected
+
+
+def expect_numbers(page: Any, expected: dict[str, Any]) -> None:
+    """Wait until the page shows exactly these, each to 1e-5."""
+    try:
+        page.wait_for_function(AGREES, arg=expected, timeout=PATIENCE)
+    except TimeoutError:
+        assert page.evaluate(READ) == pytest.approx(expected, rel=1e-5, abs=1e-5)
+
+
+# ---- what a person does
+
+
+def token_spot(page: Any, token: str, nth: int = 0) -> tuple[float, float]:
+    """Where a token of the sentence stands on screen: the n-th of those that read so."""
+    spot = page.wait_for_function(TOKEN, arg=[token, nth], timeout=PATIENCE).json_value()
+    return spot["x"], spot["y"]
+
+
+def click_token(page: Any, token: str, nth: int = 0, shift: bool = False) -> None:
+    """Look from this token; with Shift, look at it."""
+    x, y = token_spot(page, token, nth)
+    if shift:
+        page.keyboard.down("Shift")
+    page.mouse.click(x, y)
+    if shift:
+        page.keyboard.up("Shift")
+
+
+def take_example(page: Any, title: str) -> None:
+    page.get_by_role("button", name="Examples").click()
+    page.get_by_role("menuitem", name=title).click()
+
+
+def open_head(page: Any, address: str) -> None:
+    page.get_by_test_id("head-address").fill(address)
+    page.get_by_test_id("head-address").press("Enter")
+
+
+def change_key(page: Any, key: int) -> None:
+    """Open the menu of one key of the bench."""
+    row = page.locator(f"[data-testid=bench-row][data-key='{key}']")
+    row.get_by_role("button", name=re.compile("^Change")).click()
+
+
+def change_head(page: Any, choice: str) -> None:
+    """One of the changes of the open head as a whole."""
+    page.get_by_test_id("change-head").click()
+    page.get_by_test_id(choice).click()
+
+
+def chip(page: Any, text: str = "") -> Locator:
+    """The tray's chip of the edit that says this."""
+    found: Locator = page.get_by_test_id("chip").filter(has_text=text)
+    return found
