@@ -9,8 +9,6 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from ._shapes import Array, Float
 from .checkpoint import gguf, safetensors
 from .checkpoint.config import spec_from_config
@@ -20,7 +18,7 @@ from .checkpoint.source import DEFAULT, Progress, Source, resolve
 from .checkpoint.tensors import Checkpoint
 from .edits import Edit
 from .errors import CheckpointError, SourceError, TextError, TokenError, UnsupportedError
-from .models import Weights
+from .models import Weights, unembed
 from .recording import first_rows
 from .spec import Head, ModelSpec
 from .trace import Trace
@@ -166,8 +164,7 @@ class Model:
             raise UnsupportedError(f"{self.spec.name} has no output head, so its values cannot be read as words")
         if self.spec.family == "gpt2":
             direction = direction - direction.mean(-1, keepdims=True)
-        logits: np.ndarray = (direction * self.weights.vector("final_norm")) @ self.weights.unembedding.T
-        return logits
+        return unembed(self.weights, direction * self.weights.vector("final_norm"))
 
     def mean_z(self, layer: int) -> Float[Array, "head d_head"]:
         """Each head's mean blend over the reference text, first position left out, [head, d_head]."""

@@ -1,7 +1,6 @@
 """THE WAIST: a text's way through a model, kept. Everything above makes a Trace, everything below reads one."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from functools import cached_property
 from threading import RLock
 from typing import TYPE_CHECKING, Literal
@@ -12,7 +11,7 @@ from ._parallel import one_blas_thread
 from ._shapes import Array, Float
 from .edits import Edit, Here, edit_scores, visible
 from .errors import UnsupportedError
-from .mechanism import WORTH_THREADS, hide, score, softmax, write
+from .mechanism import hide, score, softmax, write
 from .models import FAMILIES, no_tap, unembed
 from .recording import Rows, first_rows
 from .spec import Head, ModelSpec
@@ -268,14 +267,13 @@ class Trace:
         self.spec.head((layer, 0))
 
     def _advance(self, steps: int, cancelled: Callable[[], bool] | None = None) -> None:
-        with self._lock:
+        with self._lock, one_blas_thread():
             self.model.weights.prefetch(range(self._steps // 2, (steps + 1) // 2))
             while self._steps < steps:
                 if cancelled is not None and cancelled():
                     raise Cancelled
                 layer, half = divmod(self._steps, 2)
-                with one_blas_thread() if len(self) - self._starts[layer] >= WORTH_THREADS else nullcontext():
-                    (self._mlp if half else self._attention)(layer)
+                (self._mlp if half else self._attention)(layer)
                 self._steps += 1
             if self._steps == 2 * self.spec.n_layer:
                 self._base, self._base_changed = {}, {}

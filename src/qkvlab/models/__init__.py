@@ -1,10 +1,12 @@
 """The forward pass of each family, every intermediate in order through one tap."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 
+from .._parallel import in_parallel, shares
 from .._shapes import Array, Float
 from ..mechanism import Tap
 from ..spec import ModelSpec
@@ -32,7 +34,10 @@ FAMILIES: dict[str, Family] = {"llama": llama, "gpt2": gpt2, "bert": bert}
 
 def unembed(weights: Weights, final: Float[Array, "query d_model"]) -> Float[Array, "query vocab"]:
     """The output head: one logit per vocabulary entry."""
-    return final @ weights.unembedding.T
+    W = weights.unembedding
+    logits = np.empty((len(final), len(W)), np.result_type(final, W))
+    in_parallel([partial(np.matmul, final, W[part].T, out=logits[:, part]) for (part,) in shares(len(W))])
+    return logits
 
 
 def forward(
