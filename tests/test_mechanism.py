@@ -78,7 +78,8 @@ def test_project_by_hand() -> None:
 
 @pytest.mark.parametrize(("n_query", "d_in"), [(5, 7), (1, 12), (31, 12), (37, 12), (5, 601)])
 def test_tiles_make_the_wide_product(n_query: int, d_in: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(m, "SUM_TERMS", 5)  # so that sums are taken in parts, and (from 12 queries on) by threads
+    monkeypatch.setattr(m, "LONG_SUM", 5)
+    monkeypatch.setattr(m, "PART_TERMS", 5)  # so that sums are taken in parts, and (from 12 queries on) by threads
     x, W, b = draw(n_query, d_in), draw(3, d_in, 11, seed=1), draw(33, seed=2)
     wide = np.concatenate(list(W), axis=1)  # [d_in, 33]
     np.testing.assert_allclose(m.linear(x, W), x @ wide)

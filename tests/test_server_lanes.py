@@ -182,6 +182,9 @@ def test_ranges_name_tokens_through_characters_of_every_width(page: Page) -> Non
         assert page.view(text, parts=[], heads=[], key=place)["tokens"].reply["key"] == cat
     first = page.view(text, parts=[], heads=[], key=[0, 1])["tokens"].reply["key"]
     assert first == 0, "of the tokens that share one character equally, the first"
+    parts = [at for at, range_ in enumerate(offsets) if range_ == [1, 2]]
+    for part, at in [*enumerate(parts), (99, parts[-1])]:
+        assert page.view(text, parts=[], heads=[], key=[1, 2, part])["tokens"].reply["key"] == at
     assert page.view(text, parts=[], heads=[], key=[5, 5])["tokens"].reply["key"] is None
     assert page.view(text, parts=[], heads=[], query=[900, 901])["tokens"].reply["query"] == len(offsets) - 1
 

@@ -14,7 +14,7 @@ wide matrix: each tile fits the processor's cache. See docs/decisions.md.)
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -27,10 +27,13 @@ from ._shapes import Array, Float
 Tap = Callable[[str, Any, range], Any]
 """`tap(name, array, rows)` sees every intermediate with the query positions it covers, and returns what goes on."""
 
-FEW_QUERIES, SUM_TERMS = 32, 576
-"""Up to so many queries, matrix products add at most so many terms in one go."""
+FEW_QUERIES, LONG_SUM, PART_TERMS = 32, 576, 48
+"""Up to so many queries, sums of more than so many terms are taken in parts of at most so many."""
+WORTH_A_PIECE = 1_000_000
+"""From two queries on, a product is cut for the processors into pieces of at least so many multiplications; to read a
+weight costs as much as eight. One query alone waits for memory, not for a processor."""
 WORTH_THREADS = 12
-"""From so many queries on, a product is spread over the processors."""
+"""From so many queries on, an activation is spread over the processors."""
 BLOCK_ELEMENTS = 524_288
 """Attention holds about so many scores at once: 2 MB, near to what a processor's cache holds."""
 
@@ -95,8 +98,8 @@ def products(x: Float[Array, "query d_in"], tiled: Sequence[Array], outs: Sequen
     """
     n_query, d_in = x.shape
     n_part = 1
-    if n_query <= FEW_QUERIES and d_in > SUM_TERMS:
-        n_part = next((n for n in range(2, 65) if d_in % n == 0 and d_in // n <= SUM_TERMS), 1)
+    if n_query <= FEW_QUERIES and d_in > LONG_SUM:
+        n_part = next((n for n in range(2, d_in // 8) if d_in % n == 0 and d_in // n <= PART_TERMS), 1)
     terms = x.reshape(n_query, n_part, -1).swapaxes(0, 1)
 
     def some(shared: Sequence[slice]) -> None:
@@ -106,10 +109,8 @@ def products(x: Float[Array, "query d_in"], tiled: Sequence[Array], outs: Sequen
             else:
                 np.sum(terms @ W[tiles].reshape(-1, n_part, d_in // n_part, W.shape[2]), axis=1, out=out[tiles])
 
-    if n_query < WORTH_THREADS:
-        some([slice(None)] * len(tiled))
-    else:
-        in_parallel([partial(some, shared) for shared in zip(*(shares(W.shape[0]) for W in tiled), strict=True)])
+    most = 1 if n_query == 1 else sum(W.size for W in tiled) * (n_query + 8) // WORTH_A_PIECE
+    in_parallel([partial(some, shared) for shared in shares(*(W.shape[0] for W in tiled), most=most)])
 
 
 def project_each(
@@ -179,8 +180,7 @@ def write(
 def rms_norm(x: Float[Array, "*rows d"], gain: Float[Array, " d"], eps: float) -> Float[Array, "*rows d"]:
     """x / rms(x) · gain (Zhang & Sennrich 2019)."""
     xp = namespace(x)
-    rms = xp.sqrt(xp.mean(x * x, axis=-1, keepdims=True) + eps)
-    y = x / rms
+    y = x / xp.sqrt(xp.vecdot(x, x)[..., None] / x.shape[-1] + eps)
     y *= gain
     return y
 
@@ -212,7 +212,8 @@ def gated(gate: Float[Array, "query d_ff"], up: Float[Array, "query d_ff"]) -> F
     def some(rows: slice) -> None:
         up[rows] *= silu(gate[rows])
 
-    in_parallel([partial(some, rows) for rows in (shares(len(up)) if len(up) >= WORTH_THREADS else [slice(None)])])
+    most = 1 if len(up) < WORTH_THREADS else len(up)
+    in_parallel([partial(some, rows) for (rows,) in shares(len(up), most=most)])
     return up
 
 
@@ -335,14 +336,20 @@ def hide(
     """
     if len(rows) == 0 or (window is None and (not causal or scores.shape[-1] == rows[0] + 1)):
         return scores
-    xp = namespace(scores)
-    first = 0 if window is not None else min(rows[0], scores.shape[-1])
-    distance = np.asarray(rows)[:, None] - np.arange(first, scores.shape[-1])[None, :]
+    mask = _mask(tuple(rows) if not isinstance(rows, range) else rows, scores.shape[-1], causal, window)
+    scores[..., scores.shape[-1] - mask.shape[-1] :] += namespace(scores).asarray(mask)
+    return scores
+
+
+@lru_cache(maxsize=4)
+def _mask(rows: Sequence[int], n_key: int, causal: bool, window: int | None) -> Float[np.ndarray, "query last_keys"]:
+    """0 or -inf for the last keys, from the first one that any of the queries may not see."""
+    first = 0 if window is not None else min(rows[0], n_key)
+    distance = np.asarray(rows)[:, None] - np.arange(first, n_key)[None, :]
     hidden = (distance < 0) if causal else np.zeros(distance.shape, bool)
     if window is not None:
         hidden |= abs(distance) >= window
-    scores[..., first:] += xp.asarray(np.where(hidden, np.float32(-np.inf), np.float32(0)))
-    return scores
+    return np.where(hidden, np.float32(-np.inf), np.float32(0))
 
 
 def exponentials(scores: Float[Array, "*rows key"]) -> Float[Array, "*rows 1"]:
@@ -352,10 +359,12 @@ def exponentials(scores: Float[Array, "*rows key"]) -> Float[Array, "*rows 1"]:
     """
     xp = namespace(scores)
     top = xp.max(scores, axis=-1, keepdims=True)
-    scores -= xp.where(xp.isinf(top), xp.zeros_like(top), top)
+    top[xp.isinf(top)] = 0
+    scores -= top
     xp.exp(scores, out=scores)
     total = xp.sum(scores, axis=-1, keepdims=True)
-    return xp.where(total == 0, xp.ones_like(total), total)
+    total += total == 0
+    return total
 
 
 def softmax(scores: Float[Array, "*rows key"]) -> Float[Array, "*rows key"]:

@@ -75,6 +75,8 @@ def first_rows(
     if not spec.causal and not (shared == len(ids) == len(old_ids)):
         return [0] * spec.n_layer
     rows, first = [], shared
+    if not old_edits and not edits:
+        return [shared if layer < n_done else 0 for layer in range(spec.n_layer)]
     for layer in range(spec.n_layer):
         old, new = ([e for e in es if layer in e.layers(spec)] for es in (old_edits, edits))
         if layer >= n_done:

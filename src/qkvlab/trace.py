@@ -1,7 +1,6 @@
 """THE WAIST: a text's way through a model, kept. Everything above makes a Trace, everything below reads one."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from threading import RLock
 from typing import TYPE_CHECKING, Literal
@@ -12,7 +11,7 @@ from ._parallel import one_blas_thread
 from ._shapes import Array, Float
 from .edits import Edit, Here, edit_scores, visible
 from .errors import UnsupportedError
-from .mechanism import WORTH_THREADS, group_queries, hide, score, softmax, ungroup, write
+from .mechanism import group_queries, hide, score, softmax, ungroup, write
 from .models import FAMILIES, no_tap, unembed
 from .recording import Rows, first_rows
 from .spec import Head, ModelSpec
@@ -249,7 +248,7 @@ class Trace:
             return hidden(score(own_q[positions], own_k, spec.d_head**-0.5))
 
         grouped = group_queries(q[heads.start : heads.stop, positions], last + 1 - first)
-        with _threads(len(self)):
+        with one_blas_thread():
             scores = hidden(ungroup(score(grouped, k[first : last + 1], spec.d_head**-0.5), len(heads)))
             return edit_scores(self.edits, Here(spec, layer, rows, k=k), heads, scores, score_head, q)
 
@@ -279,14 +278,13 @@ class Trace:
         self.spec.head((layer, 0))
 
     def _advance(self, steps: int, cancelled: Callable[[], bool] | None = None) -> None:
-        with self._lock:
+        with self._lock, one_blas_thread():
             self.model.weights.prefetch(range(self._steps // 2, (steps + 1) // 2))
             while self._steps < steps:
                 if cancelled is not None and cancelled():
                     raise Cancelled
                 layer, half = divmod(self._steps, 2)
-                with _threads(len(self) - self._starts[layer]):
-                    (self._mlp if half else self._attention)(layer)
+                (self._mlp if half else self._attention)(layer)
                 self._steps += 1
             if self._steps == 2 * self.spec.n_layer:
                 self._base, self._base_changed = {}, {}
@@ -343,11 +341,6 @@ class Trace:
         except _Found as found:
             return found.array
         raise AssertionError(f"no tap {name}")
-
-
-def _threads(n_query: int) -> AbstractContextManager[None]:
-    """The matrix library's own threads are for a few queries only (see `_parallel`)."""
-    return one_blas_thread() if n_query >= WORTH_THREADS else nullcontext()
 
 
 def _fixed(array: Array) -> Array:

@@ -3,13 +3,12 @@
 import re
 from typing import Any
 
-import pytest
 from playwright.sync_api import Locator, TimeoutError
 
-import qkvlab
+from qkvlab.effects import prediction
 from qkvlab.trace import Trace
 
-PATIENCE = 30_000
+PATIENCE = 8_000
 """Milliseconds until a number that does not come counts as missing: a loaded machine is slow, not wrong."""
 
 READ = """() => {
@@ -48,12 +47,9 @@ def shown_at(head: str, query: int, trace: Trace, before: Trace | None = None, a
         expected[f"weight #{key}"] = float(weights[key])
         if weights[key] > 0:
             expected[f"score #{key}"] = float(scores[key])
-    place = query if at is None else at
-    was = {word: p for word, p, _ in reversed(qkvlab.predict(before or trace, place, trace.spec.n_vocab))}
-    now = {word: p for word, p, _ in reversed(qkvlab.predict(trace, place, trace.spec.n_vocab))}
-    top_before = [word for word, *_ in qkvlab.predict(before or trace, place, 3)]
-    for word in dict.fromkeys([word for word, *_ in qkvlab.predict(trace, place, 6)] + top_before):
-        expected[f"before {word}"], expected[f"after {word}"] = was[word], now[word]
+    for answer in prediction(before or trace, trace, query if at is None else at, [])["rows"]:
+        expected[f"before {answer['text']}"] = answer["before"]["p"]
+        expected[f"after {answer['text']}"] = answer["after"]["p"]
     return expected
 
 
@@ -62,7 +58,19 @@ def expect_numbers(page: Any, expected: dict[str, Any]) -> None:
     try:
         page.wait_for_function(AGREES, arg=expected, timeout=PATIENCE)
     except TimeoutError:
-        assert page.evaluate(READ) == pytest.approx(expected, rel=1e-5, abs=1e-5)
+        wrong = differing(page.evaluate(READ), expected)
+        assert not wrong, f"shown against expected: {wrong}"
+
+
+def differing(seen: dict[str, Any], expected: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What the page shows and what it must show, where the two are not the same to 1e-5."""
+    pairs = {name: (seen.get(name), expected.get(name)) for name in {**expected, **seen}}
+    return {name: (a, b) for name, (a, b) in pairs.items() if not same(a, b)}
+
+
+def same(a: Any, b: Any) -> bool:
+    numbers = isinstance(a, int | float) and isinstance(b, int | float)
+    return abs(a - b) <= 1e-5 * max(1, abs(b)) if numbers else bool(a == b)
 
 
 # ---- what a person does

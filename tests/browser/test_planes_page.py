@@ -34,8 +34,8 @@ def grab(page: Any, handle: str) -> tuple[float, float]:
 def pull_until_another_wins(page: Any) -> int:
     """The pointer, down on the query, goes to the left until the winner changes. Returns the new one."""
     first, (x, y) = winner(page), middle(page, "query-handle")
-    for step in range(1, 60):
-        page.mouse.move(x - 4 * step, y + step)
+    for step in range(1, 30):
+        page.mouse.move(x - 8 * step, y + 2 * step)
         if winner(page) != first:
             return winner(page)
     raise AssertionError("no other key wins anywhere on the way")
@@ -77,6 +77,7 @@ def test_a_dragged_query_has_the_librarys_weights(page: Any, smollm2: Any) -> No
 
 def test_z_stays_among_the_values_and_the_prediction_follows(page: Any, smollm2: Any) -> None:
     use_example(page, *ITALY)
+    expect(page.get_by_test_id("prediction")).to_contain_text("Italian")
     before = predicted(page)
     grab(page, "query-handle")
     pull_until_another_wins(page)
@@ -181,7 +182,8 @@ def test_aim_puts_every_visible_key_first(page: Any, smollm2: Any, example: tupl
         page.locator(f"[data-testid=bench-row][data-key='{key}']").click(position={"x": 200, "y": 8})
         expect(page.locator("[data-testid=bench-row].interest")).to_have_attribute("data-key", str(key))
         page.mouse.dblclick(*middle(page, "key-handle"))
-        weights = smollm2.trace(text, edits=[AimQuery(head, query, key, margin=3)]).weights(head)[query]
+        aim = AimQuery(head=head, query=query, key=key, margin=3.0)
+        weights = smollm2.trace(text, edits=[aim]).weights(head)[query]
         assert weights.argmax() == key
         expect_weights(page, weights)
         if undo.is_enabled():

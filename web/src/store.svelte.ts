@@ -1,6 +1,6 @@
 /** The state of the page: what the person chose, what the server answered, and what follows from both. */
 
-import { follow, fromRange, toWire, type Anchor, type Place } from './core/anchors';
+import { follow, fromCaret, fromRange, fromToken, toWire, type Anchor, type Place } from './core/anchors';
 import { editToWire, followEdit, roundShift, waits, withDrag, withTokens, type EditItem } from './core/edits';
 import { attendRow, headModel, type Drag, type Row } from './core/mechanism';
 import type { Edit, KnownModel, ModelInfo, Part, Reply, ReplyOf, TokenRef, Tracked } from './core/protocol';
@@ -137,11 +137,15 @@ export class Lab {
 
   // ---- what a person can do
 
-  /** The text has changed under their hands, the caret at this place: what was chosen follows its characters. */
-  type(text: string, caret: number): void {
+  /**
+   * The text has changed under their hands, the caret at this place: what was chosen follows its characters. A query
+   * or key that is gone comes back by undo; writing the same again is writing, and the last token is what looks.
+   */
+  type(text: string, caret: number, undone = false): void {
     const before = this.text;
     if (text === before) return;
-    const go = (place: Place | null) => (place === null || typeof place === 'number' ? place : follow(place, before, text, caret));
+    const go = (place: Place | null) =>
+      place === null || typeof place === 'number' || (place.lost && !undone) ? place : follow(place, before, text, caret);
     this.query = go(this.query);
     this.key = go(this.key);
     this.edits = this.edits.map((item) => followEdit(item, before, text, caret));
@@ -285,9 +289,11 @@ export class Lab {
 
   /** How a token of the picture is named from now on: by its characters, or by position where it has none. */
   place(token: number, strict = false): Place {
-    const range = this.shown?.ranges[token];
-    if (!range || range.start === range.end || this.shown?.text !== this.text) return token;
-    return fromRange(this.text, range.start, range.end, strict);
+    const { shown } = this;
+    const range = shown?.ranges[token];
+    if (!shown || !range || range.start === range.end) return token;
+    // The text may be ahead of the picture that was pointed at.
+    return follow(fromToken(shown.text, token, shown.ranges, strict), shown.text, this.text, this.#caret ?? undefined);
   }
 
   token(at: number | null | undefined): string {
@@ -408,7 +414,7 @@ export class Lab {
   #queryRef(): TokenRef | null {
     if (this.query !== null && (typeof this.query === 'number' || !this.query.lost)) return toWire(this.query, this.text);
     if (!this.#caret) return null;
-    return toWire(fromRange(this.text, this.#caret - 1, this.#caret), this.text);
+    return toWire(fromCaret(this.text, this.#caret), this.text);
   }
 
   #aboutAnswers(): string {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { difference, follow, fromRange, fromWire, locate, rangesFromWire, toWire, type Anchor } from '../src/core/anchors';
+import { difference, follow, fromCaret, fromRange, fromToken, fromWire, locate, rangesFromWire, toWire, type Anchor } from '../src/core/anchors';
 
 const on = (text: string, word: string, strict = false): Anchor => {
   const start = text.indexOf(word);
@@ -90,6 +90,24 @@ describe('the wire', () => {
     const offsets = [{ start: 0, end: 0 }, { start: 0, end: 3 }, { start: 3, end: 6 }, { start: 6, end: 9 }];
     const at = (start: number, end: number) => locate(fromRange('abcdefghi', start, end), offsets);
     expect([at(1, 4), at(2, 4), at(2, 6), at(9, 9)]).toEqual([1, 1, 2, null]);
+  });
+
+  test('the parts of one character are told apart, before and after an edit of the text', () => {
+    const text = 'a 😀b';
+    const offsets = [[0, 1], [1, 4], [2, 4], [2, 4], [4, 5]].map(([start, end]) => ({ start: start!, end: end! }));
+    const tokens = offsets.map((_, token) => token);
+    const anchors = tokens.map((token) => fromToken(text, token, offsets));
+    expect(anchors.map((anchor) => locate(anchor, offsets))).toEqual(tokens);
+    expect(anchors.map((anchor) => toWire(anchor, text))).toEqual([[0, 1], [1, 3], [2, 3, 1], [2, 3, 2], [3, 4]]);
+    expect(anchors.map((anchor) => fromWire(toWire(anchor, text), text))).toEqual(anchors);
+    const later = offsets.map(({ start, end }) => ({ start: start + 1, end: end + 1 }));
+    expect(anchors.map((anchor) => locate(follow(anchor, text, `x${text}`, 1), later))).toEqual(tokens);
+  });
+
+  test('the caret stands behind the last part of the character before it', () => {
+    const text = 'a😀b';
+    const offsets = [[0, 1], [1, 3], [1, 3], [3, 4]].map(([start, end]) => ({ start: start!, end: end! }));
+    expect([1, 3, 4].map((caret) => locate(fromCaret(text, caret), offsets))).toEqual([0, 2, 3]);
   });
 });
 

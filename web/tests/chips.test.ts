@@ -33,7 +33,9 @@ describe('chips', () => {
   });
 
   test('name the heads that read a K/V head, and the hat they wear', () => {
-    expect(readersOf('23.1', { n_head: 9, n_kv_head: 3 })).toEqual(['23.3', '23.4', '23.5']);
+    const sizes = { n_layer: 30, n_head: 9, n_kv_head: 3 };
+    expect(readersOf('23.1', sizes)).toEqual(['23.3', '23.4', '23.5']);
+    expect([readersOf('30.1', sizes), readersOf('23.3', sizes)]).toEqual([[], []]);
     expect([hatOf('aim-query'), hatOf('mute'), hatOf('swap-value'), hatOf('ablate')]).toEqual(['q', 'k', 'v', null]);
   });
 });

@@ -82,7 +82,8 @@ class Weights:
 
     def layer(self, layer: int) -> LayerWeights:
         """One layer's weights, decoded now if they were not yet."""
-        self.prefetch([layer])
+        if layer not in self._futures:
+            self.prefetch([layer])
         return self._futures[layer].result()
 
     def embed(self, ids: Sequence[int]) -> Matrix:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,18 @@ MAX_ID = 2**53
 """The largest whole number that a page counts exactly."""
 PARTS = ("head", "raw", "found", "heads", "overview", "prediction", "words")
 
-Place = int | tuple[int, int]
-"""A token, by its position or by the characters it stands on."""
+
+class Span(NamedTuple):
+    """The characters a token stands on, in code points."""
+
+    start: int
+    end: int
+    part: int = 0
+    """Of several tokens that cover as much of them: which one, from 0; the last, if there are fewer."""
+
+
+Place = int | Span
+"""A token, by its position or by its characters."""
 
 
 @dataclass(frozen=True)
@@ -153,17 +163,17 @@ def _read_place(name: str) -> Callable[[Any], Place | None]:
         if value is None or _whole(value, MAX_TEXT):
             return value  # type: ignore[no-any-return]
         if (span := read_span(value)) is None:
-            raise _wrong(name, "null, a position, or [start, end] in characters", value)
+            raise _wrong(name, "null, a position, or [start, end] in characters, with a part or without", value)
         return span
 
     return read
 
 
-def read_span(value: Any) -> tuple[int, int] | None:
-    """A range of characters, [start, end]; None for anything else."""
-    if not (isinstance(value, list) and len(value) == 2 and all(_whole(edge, MAX_TEXT) for edge in value)):
+def read_span(value: Any) -> Span | None:
+    """A range of characters, [start, end] or [start, end, part]; None for anything else."""
+    if not (isinstance(value, list) and len(value) in (2, 3) and all(_whole(number, MAX_TEXT) for number in value)):
         return None
-    return (value[0], value[1]) if value[0] <= value[1] else None
+    return Span(*value) if value[0] <= value[1] else None
 
 
 def _read_list(name: str, most: int, what: str, fits: Callable[[Any], bool]) -> Callable[[Any], tuple[Any, ...]]:

@@ -78,7 +78,7 @@ def set_scene(request: Request, model: Model) -> Scene:
 
 
 def position(tokens: Tokens, place: Place | None) -> int | None:
-    """Which token does a place mean? Of a range the token that covers most of it, the first of equals; None if none.
+    """Which token does a place mean? Of a span the token that covers most of it, of equals its part; None if none.
 
     Raises TokenError for a position that is not there.
     """
@@ -88,9 +88,10 @@ def position(tokens: Tokens, place: Place | None) -> int | None:
         if place >= len(tokens):
             raise TokenError(f"there is no token #{place}; the text has #0 to #{len(tokens) - 1}")
         return place
-    covered = [min(place[1], stop) - max(place[0], start) for start, stop in tokens.offsets]
-    best = max(range(len(covered)), key=covered.__getitem__)
-    return best if covered[best] > 0 else None
+    covered = [min(place.end, stop) - max(place.start, start) for start, stop in tokens.offsets]
+    most = max(covered)
+    equals = [at for at, length in enumerate(covered) if length == most]
+    return equals[min(place.part, len(equals) - 1)] if most > 0 else None
 
 
 def cut(tokens: Tokens, limit: int) -> Tokens:

@@ -12,6 +12,8 @@ export interface Range {
 export interface Anchor extends Range {
   /** The characters it stands on. */
   text: string;
+  /** Of several tokens that share these characters: which one, from 0; the last, if there are fewer. */
+  part: number;
   /** Spaces alone do not keep it alive: an edit goes with the word it was made for. */
   strict: boolean;
   /** Texts in which it stood whole: the last one before characters of it went, then the one before it was lost. */
@@ -23,15 +25,29 @@ export interface Anchor extends Range {
 /** A token by its characters, or by its position where it has none (one that the tokenizer added by itself). */
 export type Place = Anchor | number;
 
-export function fromRange(text: string, start: number, end: number, strict = false): Anchor {
-  return { start, end, text: text.slice(start, end), strict, past: [], lost: false };
+export function fromRange(text: string, start: number, end: number, strict = false, part = 0): Anchor {
+  return { start, end, text: text.slice(start, end), part, strict, past: [], lost: false };
+}
+
+const LAST_PART = 99;
+
+/** What was typed last: the character before the caret, with all its parts. */
+export function fromCaret(text: string, caret: number): Anchor {
+  const length = /[\uD800-\uDBFF][\uDC00-\uDFFF]$/.test(text.slice(0, caret)) ? 2 : 1;
+  return fromRange(text, caret - length, caret, false, LAST_PART);
+}
+
+/** A token's own anchor, told apart from those that share its characters. */
+export function fromToken(text: string, token: number, offsets: readonly Range[], strict = false): Anchor {
+  const { start, end } = offsets[token]!;
+  return fromRange(text, start, end, strict, covering({ start, end }, offsets).indexOf(token));
 }
 
 /** Where the anchor is after the text changed. `caret`, in `after`, tells which of several equal characters changed. */
 export function follow(anchor: Anchor, before: string, after: string, caret?: number): Anchor {
   if (before === after) return anchor;
   const undone = anchor.past.find(({ text }) => text === after);
-  if (undone) return fromRange(after, undone.start, undone.end, anchor.strict);
+  if (undone) return fromRange(after, undone.start, undone.end, anchor.strict, anchor.part);
   if (anchor.lost) return anchor;
   const change = difference(before, after, caret);
   const left = { start: anchor.start, end: Math.min(anchor.end, change.start) };
@@ -49,17 +65,24 @@ export function follow(anchor: Anchor, before: string, after: string, caret?: nu
   return { ...anchor, start, end, text, past };
 }
 
-/** The token that covers most of the anchor's characters (the first of equals), or null. As the server decides. */
+/** The token that covers most of the anchor's characters (of equals its part), or null. As the server decides. */
 export function locate(place: Place, offsets: readonly Range[]): number | null {
   if (typeof place === 'number') return place < offsets.length ? place : null;
   if (place.lost) return null;
-  let best: number | null = null;
+  const equals = covering(place, offsets);
+  return equals[Math.min(place.part, equals.length - 1)] ?? null;
+}
+
+/** The tokens that cover most of a range: several, where they are parts of one character. */
+function covering(range: Range, offsets: readonly Range[]): number[] {
+  let equals: number[] = [];
   let most = 0;
   offsets.forEach(({ start, end }, token) => {
-    const covered = Math.min(end, place.end) - Math.max(start, place.start);
-    if (covered > most) [best, most] = [token, covered];
+    const covered = Math.min(end, range.end) - Math.max(start, range.start);
+    if (covered > most) [equals, most] = [[token], covered];
+    else if (covered === most && most > 0) equals.push(token);
   });
-  return best;
+  return equals;
 }
 
 // ---- the wire
@@ -69,14 +92,16 @@ export function toWire(place: Place, text: string): TokenRef {
   if (typeof place === 'number') return place;
   if (place.lost) return [0, 0];
   const start = countPoints(text, 0, place.start);
-  return [start, start + countPoints(text, place.start, place.end)];
+  const end = start + countPoints(text, place.start, place.end);
+  return place.part > 0 ? [start, end, place.part] : [start, end];
 }
 
 /** An anchor on what the wire named. */
 export function fromWire(ref: TokenRef, text: string, strict = false): Place {
   if (typeof ref === 'number') return ref;
-  const [range] = rangesFromWire([ref], text);
-  return fromRange(text, range!.start, range!.end, strict);
+  const [start, end, part] = ref;
+  const [range] = rangesFromWire([[start, end]], text);
+  return fromRange(text, range!.start, range!.end, strict, part);
 }
 
 /** Code point offsets, ascending as tokens are, as UTF-16 ranges. One walk over the text. */

@@ -28,9 +28,10 @@ export function standing(id: number, sent: readonly number[], tokens: TokensRepl
   return unchanged.includes(at) ? 'unchanged' : null;
 }
 
-/** The query heads that read a K/V head: equal groups, in order. */
-export function readersOf(kvHead: string, { n_head, n_kv_head }: Pick<ModelInfo, 'n_head' | 'n_kv_head'>): string[] {
+/** The query heads that read a K/V head: equal groups, in order. None of a model that has no such head. */
+export function readersOf(kvHead: string, { n_layer, n_head, n_kv_head }: Pick<ModelInfo, 'n_layer' | 'n_head' | 'n_kv_head'>): string[] {
   const [layer, index] = kvHead.split('.').map(Number) as [number, number];
+  if (layer >= n_layer || index >= n_kv_head) return [];
   const group = n_head / n_kv_head;
   return Array.from({ length: group }, (_, i) => `${layer}.${index * group + i}`);
 }

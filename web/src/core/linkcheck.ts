@@ -30,7 +30,7 @@ const isNumber: Check = (x) => typeof x === 'number' && Math.abs(x) <= LARGEST;
 const isShare: Check = (x) => isNumber(x) && (x as number) >= 0 && (x as number) <= 1;
 const isAddress: Check = (x) => typeof x === 'string' && /^\d{1,5}\.\d{1,5}$/.test(x);
 const isScope: Check = (x) => x === 'all' || isAddress(x) || (typeof x === 'string' && /^\d{1,5}$/.test(x));
-const isRange: Check = (x) => Array.isArray(x) && x.length === 2 && x.every(isWhole) && x[0] <= x[1];
+const isRange: Check = (x) => Array.isArray(x) && (x.length === 2 || x.length === 3) && x.every(isWhole) && x[0] <= x[1];
 const isToken: Check = (x) => isWhole(x) || isRange(x);
 const isVector = listOf(isNumber, 1024);
 const isText = (longest: number): Check => (x) => typeof x === 'string' && x.length <= longest;

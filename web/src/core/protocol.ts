@@ -1,7 +1,7 @@
 /** The types of docs/protocol.md: what the page asks and what the server answers. */
 
 /** A token: its position, or the characters it stands on, in Unicode code points. */
-export type TokenRef = number | [start: number, end: number];
+export type TokenRef = number | [start: number, end: number, part?: number];
 
 /** Every edit of docs/edits.md, with tokens named by `T`: a TokenRef on the wire, a position once acting. */
 export type Edit<T = TokenRef> = { strength: number } & (
