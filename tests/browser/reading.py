@@ -8,7 +8,7 @@ from playwright.sync_api import Locator, TimeoutError
 from qkvlab.effects import prediction
 from qkvlab.trace import Trace
 
-PATIENCE = 8_000
+PATIENCE = 30_000
 """Milliseconds until a number that does not come counts as missing: a loaded machine is slow, not wrong."""
 
 READ = """() => {

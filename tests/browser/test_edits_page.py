@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import expect
-from reading import change_head, change_key, chip, click_token, expect_numbers, shown_at, take_example, token_spot
+from reading import (
+    change_head,
+    change_key,
+    chip,
+    click_token,
+    expect_numbers,
+    open_head,
+    shown_at,
+    take_example,
+    token_spot,
+)
 
 from qkvlab.edits import Ablate, AimQuery, Edit, Mute, ScaleScores, ShareKV, StopRotation, Strengthen, SwapValue, Tie
 
@@ -93,6 +103,14 @@ def test_tying_and_ablating_a_head(page: Any, smollm2: Any, expect_edited: Calla
     assert float(own.get_attribute("data-full")) == pytest.approx(0.94, abs=0.005)
     change_head(page, "ablate-zero")
     expect_edited(Tie(where="13.8"), Ablate(where="13.8"), text=CAT, head="13.8", query=it)
+
+
+def test_a_value_is_swapped_for_all_who_read_it(italy: Any, expect_edited: Callable[..., None]) -> None:
+    open_head(italy, "16.2")
+    italy.wait_for_selector("[data-testid=bench][data-head='16.2']")
+    swap_for_france(italy)
+    expect_edited(SwapValue(kv_head="16.0", token=7, source=1), head="16.2")
+    expect(chip(italy)).to_contain_text("read by 16.0, 16.1, 16.2")
 
 
 def test_edits_of_every_kind_compose(italy: Any, expect_edited: Callable[..., None]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 from reading import PATIENCE, chip, click_token, expect_numbers, shown_at, token_spot
+from records import eventually
 
 SENTENCE = "The cat drank because it was thirsty"
 HEAD = "13.8"
@@ -121,6 +122,17 @@ def test_pasting_undoing_and_replacing_all(page: Any, text: Any, smollm2: Any) -
     expect_numbers(page, shown_at(HEAD, last(replaced), replaced))
 
 
+def test_undo_brings_back_a_text_that_was_emptied(page: Any, smollm2: Any) -> None:
+    trace = smollm2.trace(SENTENCE)
+    expected = shown_at(HEAD, trace.tokens.index(" it"), trace)
+    expect_numbers(page, expected)
+    page.get_by_test_id("text").press("Control+a")
+    page.keyboard.press("Delete")
+    expect(page.get_by_test_id("bench-row")).to_have_count(0, timeout=PATIENCE)
+    page.keyboard.press("Control+z")
+    expect_numbers(page, expected)
+
+
 # ---- input methods
 
 
@@ -129,12 +141,22 @@ class Wire:
 
     def __init__(self, page: Any, address: str) -> None:
         self.asked: list[str] = []
-        page.on("websocket", lambda socket: socket.on("framesent", self._note))
+        self.answered = 0
+        page.on("websocket", self._listen)
         page.goto(address)
         page.wait_for_selector("[data-testid=bench-row]")
 
+    def rests(self) -> None:
+        """Nothing is on its way: what is asked next is sent at once."""
+        assert self.answered == len(self.asked)
+
+    def _listen(self, socket: Any) -> None:
+        socket.on("framesent", lambda frame: self.asked.append(json.loads(frame).get("text", "")))
+        socket.on("framereceived", self._note)
+
     def _note(self, frame: str | bytes) -> None:
-        self.asked.append(json.loads(frame).get("text", ""))
+        if isinstance(frame, str):
+            self.answered += json.loads(frame)["part"] in ("done", "error", "dropped")
 
 
 def compose(page: Any, steps: list[str], committed: str) -> None:
@@ -167,6 +189,7 @@ def test_composing_is_left_in_peace(
     area.press("End")
     whole, finished = start, {start}
     for steps, committed in parts:
+        eventually(page, wire.rests)
         compose(page, steps, committed)
         whole += committed
         finished.add(whole)

@@ -340,6 +340,8 @@ export class Lab {
     const keys = new Map(PARTS.map((part) => [part, base + JSON.stringify(about[part])]));
     const parts = PARTS.filter((part) => this.#wants(part, info) && this.#have.get(part) !== keys.get(part));
     if (parts.length === 0) return;
+    // Until they come, what was shown of them does not count: an earlier answer may still slip in between.
+    for (const part of parts) this.#have.delete(part);
     const [text, sent] = [this.text, live.map((item) => item.id)];
     clearTimeout(this.#staleTimer);
     this.#staleTimer = setTimeout(() => (this.stale = true), STALE_AFTER);

@@ -1,0 +1,112 @@
+import { expect, test } from 'vitest';
+import type { Part, PredictionRow } from '../src/core/protocol';
+import type { Socket } from '../src/core/transport';
+import { Lab } from '../src/store.svelte';
+
+const INFO = { name: 'smollm2', n_layer: 2, n_head: 2, n_kv_head: 1, d_head: 4, has_output: true, causal: true };
+
+class Server implements Socket {
+  binaryType: BinaryType = 'blob';
+  asked: { id: number; lane: string; text: string; parts: Part[]; edits: object[] }[] = [];
+  #listeners: Record<string, ((event: { data: unknown }) => void)[]> = {};
+
+  send(data: string): void {
+    this.asked.push(JSON.parse(data));
+  }
+  close(): void {}
+  addEventListener(type: string, listener: (event: { data: unknown }) => void): void {
+    (this.#listeners[type] ??= []).push(listener);
+  }
+  emit(type: string, data?: object): void {
+    for (const listener of this.#listeners[type] ?? []) listener({ data: JSON.stringify(data) });
+  }
+  answer(request: number, part: string, fields: object = {}): void {
+    const { id, lane } = this.asked[request]!;
+    this.emit('message', { id, lane, part, ...fields });
+  }
+  tokens(request: number, tokens: string[]): void {
+    const offsets = tokens.map((_, i) => [i, i + 1]);
+    const [query, special] = [tokens.length - 1, tokens.map(() => false)];
+    this.answer(request, 'tokens', { tokens, offsets, special, n_token: tokens.length, query, key: null, at: query, edits: [], refused: [] });
+  }
+  prediction(request: number, p: number): void {
+    const row: PredictionRow = { id: 1, text: 'x', before: { p: 0.5, logit: 0 }, after: { p, logit: 0 } };
+    this.answer(request, 'prediction', { at: 0, rows: [row], tracked: [] });
+  }
+}
+
+function opened(): { lab: Lab; server: Server; stop: () => void } {
+  const [lab, server] = [new Lab(), new Server()];
+  lab.text = 'ab';
+  lab.head = '0.0';
+  const stop = lab.start('ws://127.0.0.1/ws', () => server);
+  server.emit('open');
+  server.emit('message', { part: 'welcome', protocol: 1, version: '0', models: [], opened: INFO });
+  lab.ask();
+  return { lab, server, stop };
+}
+
+const shown = (lab: Lab) => lab.shown?.prediction?.rows[0]?.after.p;
+
+test('an answer that comes after the state went back is asked for again', () => {
+  const { lab, server, stop } = opened();
+  server.tokens(0, ['a', 'b']);
+  server.prediction(0, 0.5);
+  server.answer(0, 'done');
+  lab.addEdit({ kind: 'ablate', where: '0.0', to: 'zero', strength: 1 });
+  lab.ask();
+  lab.undo();
+  lab.ask();
+  server.prediction(1, 0.9);
+  server.answer(1, 'done');
+  expect([shown(lab), server.asked.length]).toEqual([0.9, 3]);
+  expect(server.asked[2]).toMatchObject({ edits: [], parts: expect.arrayContaining(['prediction']) });
+  server.prediction(2, 0.5);
+  expect(shown(lab)).toBe(0.5);
+  stop();
+});
+
+test('a text that comes back after an empty one is asked for again', () => {
+  const { lab, server, stop } = opened();
+  server.tokens(0, ['a', 'b']);
+  server.prediction(0, 0.5);
+  server.answer(0, 'done');
+  lab.look(0);
+  lab.ask();
+  server.tokens(1, ['a', 'b']);
+  server.prediction(1, 0.5);
+  server.answer(1, 'done');
+  lab.type('', 0);
+  lab.ask();
+  server.tokens(2, []);
+  server.answer(2, 'done');
+  expect(lab.shown?.prediction).toBeNull();
+  lab.type('ab', 2, true);
+  lab.ask();
+  expect(server.asked[3]!.parts).toContain('prediction');
+  stop();
+});
+
+test('a query that is gone comes back by undo, not by writing the same again', () => {
+  const { lab, server, stop } = opened();
+  server.tokens(0, ['a', 'b']);
+  server.prediction(0, 0.5);
+  const looks = () => lab.query !== null && typeof lab.query !== 'number' && !lab.query.lost;
+  lab.query = lab.place(0);
+  lab.type('', 0);
+  lab.type('ab', 2);
+  expect(looks()).toBe(false);
+  lab.type('', 0);
+  lab.type('ab', 2, true);
+  expect(looks()).toBe(true);
+  stop();
+});
+
+test('a token of a picture that the text has left behind is named by its characters', () => {
+  const { lab, server, stop } = opened();
+  server.tokens(0, ['a', 'b']);
+  server.prediction(0, 0.5);
+  lab.type('xab', 1);
+  expect(lab.place(1)).toMatchObject({ start: 2, end: 3, text: 'b' });
+  stop();
+});
