@@ -78,7 +78,9 @@ def chosen(page: Any) -> dict[str, Any]:
     }
 
 
-def test_a_link_opens_the_same_state(page: Any, edited: dict[str, Any], new_page: Callable[..., Any]) -> None:
+def test_a_link_opens_the_same_state(
+    page: Any, edited: dict[str, Any], new_page: Callable[..., Any], smollm2: Any
+) -> None:
     before = chosen(page)
     assert before["strengths"] == ["60", "100", "100"]
     assert before["on"] == [True, True, False]
@@ -88,21 +90,12 @@ def test_a_link_opens_the_same_state(page: Any, edited: dict[str, Any], new_page
     expect_numbers(other, edited)
     assert chosen(other) == before
 
-
-def test_a_link_opens_in_a_page_that_is_already_there(page: Any, edited: dict[str, Any]) -> None:
-    before, link = chosen(page), share(page)
     take_example(page, "A list")
     page.wait_for_selector("[data-testid=bench][data-head='17.5']")
     page.evaluate("(link) => (location.href = link)", link)
     expect_numbers(page, edited)
     assert chosen(page) == before
 
-
-def test_an_opened_link_keeps_edits_with_their_tokens(
-    page: Any, edited: dict[str, Any], new_page: Callable[..., Any], smollm2: Any
-) -> None:
-    other = new_page(share(page))
-    expect_numbers(other, edited)
     other.get_by_test_id("text").press("Control+Home")
     other.keyboard.insert_text("So ")
     trace = smollm2.trace("So " + TEXT)
