@@ -36,4 +36,5 @@ def write_table() -> None:
 
 for chosen in sys.argv[1:] or BENCHMARKS:
     BENCHMARKS[chosen]()
-write_table()
+if all((RESULTS / f"{name}.json").is_file() for name in TABLED):
+    write_table()

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conftest import TINY, edit_config
 from hostile import safetensors, sparse
 from qkvlab.anatomy import inspect
 from qkvlab.errors import QkvLabError
 from terminal import launch, one_gib, run
+from tiny_models import TINY, edit_config
 
 KEYS = (
     "model path format family layers query_heads kv_heads d_head d_model context mask stored number_types parameters "

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import oracle
-from conftest import edit_config
 from qkvlab.checkpoint.config import CONFIG_READERS, HARMLESS, REFUSED, SCALINGS, spec_from_config
 from qkvlab.errors import ConfigError, QkvLabError, UnsupportedError
 from qkvlab.model import open_model
 from qkvlab.spec import ModelSpec, Rotation
+from tiny_models import edit_config
 
 IDS = [3, 17, 42, 5, 29, 8, 11, 50, 2, 31, 7]
 Tiny = Callable[[str], tuple[Any, Path]]

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from conftest import edit_config
 from qkvlab.anatomy import inspect
 from qkvlab.checkpoint.config import CONFIG_READERS
 from qkvlab.errors import CheckpointError, ConfigError, UnsupportedError
 from qkvlab.model import open_model
 from terminal import one_gib
 from test_config import IDS, LLAMA_3_8B, QWEN, Tiny, one_line, refusal
+from tiny_models import edit_config
 
 # ---- any junk in any used key
 

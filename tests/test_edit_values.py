@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import unchecked
 from qkvlab import edits as e
 from qkvlab.errors import EditError
 from qkvlab.spec import ModelSpec, Rotation
 from some_edits import any_edit, can_act
+from unchecked import unchecked
 
 IDS = (3, 17, 42, 5, 29, 8, 11, 50, 2, 31, 7)
 N = len(IDS)

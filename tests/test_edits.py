@@ -10,7 +10,6 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from conftest import TINY
 from qkvlab import edits as e
 from qkvlab.errors import UnsupportedError
 from qkvlab.mechanism import score, softmax
@@ -19,6 +18,7 @@ from qkvlab.questions import token_index
 from qkvlab.trace import Trace
 from slow import slow_pass
 from some_edits import acting, any_edit, each_kind
+from tiny_models import TINY
 
 IDS = (3, 17, 42, 5, 29, 8, 11, 50, 2, 31, 7)
 N = len(IDS)

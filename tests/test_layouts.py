@@ -10,11 +10,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import oracle
-from conftest import TINY
 from qkvlab.checkpoint.layouts import LAYOUTS, Layout, plain_names
 from qkvlab.errors import CheckpointError, ConfigError, QkvLabError
 from qkvlab.model import Model, open_model
 from qkvlab.spec import Head
+from tiny_models import TINY
 
 KINDS = [kind for kind in TINY if "rope_parameters" not in TINY[kind]]
 """Every way to store the weights (a scaled rotation is stored like a plain one)."""

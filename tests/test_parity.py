@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import oracle
-from conftest import TINY
 from qkvlab.model import Model, open_model
+from tiny_models import TINY
 
 TOLERANCE = 1e-5
 """Of a tensor's largest magnitude; absolute for weights."""

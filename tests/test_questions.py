@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conftest import unchecked
 from qkvlab.edits import Ablate, Edit, Mute
 from qkvlab.errors import HeadError, TokenError, UnsupportedError
 from qkvlab.model import Model, open_model
@@ -17,6 +16,7 @@ from qkvlab.questions import Answer, ask, find, found, landings, predict, token_
 from qkvlab.spec import Head
 from qkvlab.trace import Trace
 from qkvlab.words import STANDS_OUT, head_words, words
+from unchecked import unchecked
 
 IDS = [3, 17, 42, 5, 29, 8, 11, 50, 2, 31]
 KINDS = ["llama", "llama-mqa", "mistral-window", "qwen2-window", "qwen3", "gpt2", "bert", "roberta"]

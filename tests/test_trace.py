@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conftest import unchecked
 from qkvlab import edits as e
 from qkvlab.errors import EditError, HeadError, TextError, TokenError, UnsupportedError
 from qkvlab.mechanism import softmax
 from qkvlab.models import FAMILIES
 from qkvlab.spec import Head
 from qkvlab.trace import Cancelled, Trace
+from unchecked import unchecked
 
 IDS = (3, 17, 42, 5, 29, 8, 11, 50, 2, 31, 7)
 N = len(IDS)

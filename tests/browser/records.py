@@ -13,7 +13,7 @@ from qkvlab.edits import edit_from_dict
 from qkvlab.model import Model
 from qkvlab.trace import Trace
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds until what a test waits for counts as missing: a loaded machine is slow, not wrong."""
 TOKENS = ("query", "key", "token", "source")
 """The fields of an edit that name a token."""
@@ -38,6 +38,15 @@ def bench(page: Any) -> dict[int, float]:
     """Key → its weight in full, for the rows of the bench."""
     read = "(rows) => rows.map((row) => [row.dataset.key, row.querySelector('[data-testid=weight]').dataset.full])"
     return {int(key): float(full) for key, full in page.get_by_test_id("bench-row").evaluate_all(read)}
+
+
+def heads_table(page: Any) -> Any:
+    """The rows of the table of all heads, which is opened first."""
+    table = page.get_by_test_id("heads-table")
+    if table.count() == 0:
+        page.get_by_text("All heads as a table").click()
+        table.wait_for()
+    return table.locator("tbody tr")
 
 
 def predicted(page: Any) -> dict[str, tuple[float, float]]:

@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 from playwright.sync_api import expect
-from records import eventually, use_example
+from records import eventually, heads_table, use_example
 
 from qkvlab.effects import ablated, direct_effects, tracked_ids
 from qkvlab.overview import looks
 
 FIRST = 6
 """So many ablations are waited for: the heads of the largest direct effect come first."""
-COLUMNS = ("weight", "direct", "ablation")
+COLUMNS = ("direct", "ablation", "weight")
 
 
 @pytest.fixture
@@ -25,8 +25,8 @@ def italy(page: Any) -> Any:
 
 def scatter(page: Any) -> dict[str, dict[str, float]]:
     """Head → where its dot stands, from the text twin; what is not measured yet is missing."""
-    read = "(rows) => rows.map((row) => [row.dataset.head, ...[4, 6, 7].map((cell) => row.cells[cell].textContent)])"
-    rows = page.locator("[data-testid=heads-table] tbody tr").evaluate_all(read)
+    read = "(rows) => rows.map((row) => [row.dataset.head, ...[6, 7, 8].map((cell) => row.cells[cell].dataset.full)])"
+    rows = heads_table(page).evaluate_all(read)
     known = {head: zip(COLUMNS, cells, strict=True) for head, *cells in rows}
     return {head: {name: float(full) for name, full in dots if full} for head, dots in known.items()}
 

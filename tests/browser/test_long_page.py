@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import expect
-from records import bench, close_to, eventually, go_to
+from records import bench, close_to, eventually, go_to, heads_table
 
 from qkvlab.model import Model
 
@@ -78,7 +78,8 @@ def test_2048_tokens_open_and_the_page_does_not_freeze(page: Any, smollm2: Any) 
     assert len(trace) == 2048
     expect_picture(page, 2047, trace.weights(HEAD)[2047])
     expect(page.get_by_test_id("too-long")).to_have_count(0)
-    rows = page.locator("[data-testid=heads-table] tbody tr")
+    rows = heads_table(page)
     expect(rows).to_have_count(trace.spec.n_layer * trace.spec.n_head)
+    page.get_by_test_id("text").focus()
     page.keyboard.type(" Still here")
     expect(page.get_by_test_id("text")).to_have_value(text + " Still here")

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import expect
 from records import bench, expect_weights
 
+from qkvlab.model import Model
 from serving import Served, serve
 
 BEFORE, DURING, AFTER = "In France they speak", " French. In Italy", " they speak"
@@ -53,13 +54,17 @@ def test_what_is_typed_while_the_server_is_gone_is_kept(
     assert len(bench(page)) == len(smollm2.trace(BEFORE)), "the last picture stays"
     expect(area).to_be_enabled()
     start()
-    page.keyboard.type(AFTER)
     expect(lost).to_have_count(0, timeout=60_000)
-    text = BEFORE + DURING + AFTER
-    expect(area).to_have_value(text)
-    trace = smollm2.trace(text)
-    page.locator(f"[data-testid=bench][data-query='{len(trace) - 1}']").wait_for()
-    expect_weights(page, trace.weights("13.8")[-1])
+    expect_picture_of(page, smollm2, BEFORE + DURING)
+    page.keyboard.type(AFTER)
+    expect_picture_of(page, smollm2, BEFORE + DURING + AFTER)
     assert page.evaluate("() => window.same_page"), "the page was loaded again"
     first = page.get_by_test_id("prediction").locator("button").first
     expect(first).to_have_attribute("data-token", " Italian")
+
+
+def expect_picture_of(page: Any, model: Model, text: str) -> None:
+    expect(page.get_by_test_id("text")).to_have_value(text)
+    trace = model.trace(text)
+    page.locator(f"[data-testid=bench][data-query='{len(trace) - 1}']").wait_for()
+    expect_weights(page, trace.weights("13.8")[-1])

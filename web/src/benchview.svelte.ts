@@ -3,7 +3,7 @@ import { columnsOf, rowAt, scalesOf, shownKeys } from './core/bench';
 import { quoted } from './core/format';
 import { dot, headModel, visibleKeys } from './core/mechanism';
 import { pairOrder, products } from './core/why';
-import { componentAt, type BenchScene } from './draw/strips';
+import { componentAt } from './draw/strips';
 import { lab } from './store.svelte';
 
 export class BenchView {
@@ -23,24 +23,27 @@ export class BenchView {
     const [layer, head] = this.open.reply.head.split('.').map(Number) as [number, number];
     return visibleKeys(this.query, this.open.arrays.valueLengths.length, headModel(lab.info!, layer, head));
   });
-  shown = $derived(shownKeys(this.weights, this.visible, this.query, [lab.keyAt, this.kept]));
+  shown = $derived.by(() => {
+    const held = lab.dragging ? this.#lastKeys : [];
+    return shownKeys(this.weights, this.visible, this.query, [lab.keyAt, this.kept], held);
+  });
+  /** Still the same array while no row comes or goes; so are `k` and `v` while only the query moves. */
+  keys: number[] = $derived.by(() => {
+    const { keys } = this.shown;
+    return (this.#lastKeys = this.#lastKeys.join() === keys.join() ? this.#lastKeys : keys);
+  });
+  #lastKeys: number[] = [];
+  k = $derived(this.row.k);
+  kBefore = $derived(this.before.k);
   /** From the unedited arrays, so that a drag moves the bars and not the scale. */
   scales = $derived(scalesOf(this.before, this.open.before.v, shownKeys(this.weightsBefore, this.visible, this.query, []).keys));
   order = $derived(lab.byPair && lab.keyAt !== null ? pairOrder(this.#unedited(lab.keyAt), lab.info!.rotation) : this.before.q.map((_, i) => i));
+  /** Of the table: its head, q, the keys, perhaps the others, z. */
+  height = $derived(this.headHeight + this.rowHeight * (this.shown.keys.length + (this.shown.others > 0 ? 3 : 2)));
   columns = $derived(columnsOf(this.width));
-  scene: BenchScene = $derived({
-    columns: this.columns,
-    rows: { head: this.headHeight, row: this.rowHeight },
-    shown: this.shown,
-    row: this.row,
-    before: this.before,
-    v: this.open.arrays.v,
-    vBefore: this.open.before.v,
-    weights: this.weights,
-    weightsBefore: this.weightsBefore,
-    order: this.order,
-    scales: this.scales,
-  });
+  grid = $derived({ columns: this.columns, head: this.headHeight, row: this.rowHeight, order: this.order, scales: this.scales });
+
+  still = $derived({ grid: this.grid, keys: this.keys, k: this.k, kBefore: this.kBefore, v: this.open.arrays.v, vBefore: this.open.before.v });
 
   /** The figures of one key's row. */
   figures(key: number) {
@@ -53,7 +56,7 @@ export class BenchView {
 
   /** What is at a point of the table, in words and in full; null beside the strips. */
   inWords(x: number, y: number): string | null {
-    const at = componentAt(this.scene, x, y);
+    const at = componentAt(this.grid, x, y);
     if (!at) return null;
     const { row, shown, open } = this;
     const { column, line, component } = at;

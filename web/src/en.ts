@@ -169,8 +169,12 @@ export const en = {
     scatterAcross: 'largest weight of the query',
     scatterUp: 'effect',
     scatter: 'Weight against effect',
+    asTable: 'All heads as a table',
     table: 'All heads: where the query looks, and what it changes',
-    columns: ['head', 'looks most at', 'weight', 'lands on', 'weight there', 'weight of the pair', 'direct effect', 'effect of ablation'],
+    columns: [
+      'head', 'looks most at', 'weight', 'lands on', 'weight there', 'weight of the pair',
+      'direct effect', 'effect of ablation', 'weight where the answer is predicted',
+    ],
   },
   bench: {
     title: 'Bench',

@@ -13,7 +13,13 @@ import { History } from './history.svelte';
 import { begin, readFound, readHead, readLooks, type OpenHead, type Picture } from './picture';
 
 const PARTS: Part[] = ['head', 'raw', 'found', 'heads', 'overview', 'prediction', 'words'];
+/** These are asked for once the others have come: they cost the most and change the picture the least. */
+const LATER: Part[] = ['words', 'overview'];
 const STALE_AFTER = 200;
+/** Parts that come within this time after the open head are shown at once: every change of the page costs a layout. */
+const TOGETHER = 100;
+/** While a hand drags, the server is asked at most this often, in milliseconds: the frames need the processors too. */
+const BETWEEN = 100;
 
 /** What a link, an export and `copy as Python` hold. */
 export interface Chosen {
@@ -35,10 +41,14 @@ export type LiveDrag = Drag & { edit: Edit<number> };
 /** What an answer of the lane `view` is about. */
 interface Request {
   serial: number;
+  /** All that its tokens depend on. */
+  about: string;
   text: string;
   sent: number[];
   keys: Map<Part, string>;
   parts: Part[];
+  /** So many heads' arrays are still to come. */
+  heads: number;
 }
 
 export class Lab {
@@ -110,12 +120,19 @@ export class Lab {
 
   #transport: Transport | null = null;
   #have = new Map<Part, string>();
-  #coming: Picture | null = null;
+  /** A picture that is being put together, with the parts that have come for it. */
+  #next: Picture | null = null;
+  #arrived = new Map<Part, string>();
+  #awaitsHead = false;
+  #begunFor = '';
+  #showTimer: ReturnType<typeof setTimeout> | undefined;
   #caret: number | null = null;
   #nextEdit = 1;
   /** The request whose answer takes the place of a drag that was let go. */
   #dragEndsWith: number | 'next' | null = null;
   #asked = 0;
+  #lastAsked = -Infinity;
+  #askTimer: ReturnType<typeof setTimeout> | undefined;
   #ablatedFor = '';
   #staleTimer: ReturnType<typeof setTimeout> | undefined;
 
@@ -319,7 +336,7 @@ export class Lab {
   /** Ask the server for what of the picture no longer holds. Runs again when anything it reads changes. */
   ask(): void {
     const { info } = this;
-    if (!info || info.name !== this.model || !this.#transport) return;
+    if (!info || info.name !== this.model || !this.#transport || this.#mustWait()) return;
     const live = this.edits.filter((item) => item.on && !waits(item));
     const state = this.#state(live);
     if (this.dragging && this.drag) state.edits.push(this.drag.edit);
@@ -328,7 +345,7 @@ export class Lab {
     const key = this.key === null ? null : toWire(this.key, this.text);
     const at = this.atEnd ? null : query;
     const base = JSON.stringify(state);
-    const about: Record<Part, unknown[]> = {
+    const uses: Record<Part, unknown[]> = {
       head: [heads, query],
       raw: [this.head],
       found: [this.head, query],
@@ -337,18 +354,29 @@ export class Lab {
       prediction: [at, this.tracked],
       words: [this.head, query, key],
     };
-    const keys = new Map(PARTS.map((part) => [part, base + JSON.stringify(about[part])]));
-    const parts = PARTS.filter((part) => this.#wants(part, info) && this.#have.get(part) !== keys.get(part));
+    const keys = new Map(PARTS.map((part) => [part, base + JSON.stringify(uses[part])]));
+    const missing = PARTS.filter((part) => this.#wants(part, info) && this.#have.get(part) !== keys.get(part));
+    const urgent = missing.filter((part) => !LATER.includes(part));
+    const parts = urgent.length > 0 ? urgent : missing;
     if (parts.length === 0) return;
     // Until they come, what was shown of them does not count: an earlier answer may still slip in between.
-    for (const part of parts) this.#have.delete(part);
+    for (const part of parts) [this.#have, this.#arrived].forEach((known) => known.delete(part));
     const [text, sent] = [this.text, live.map((item) => item.id)];
     clearTimeout(this.#staleTimer);
-    this.#staleTimer = setTimeout(() => (this.stale = true), STALE_AFTER);
+    if (urgent.length > 0) this.#staleTimer = setTimeout(() => (this.stale = true), STALE_AFTER);
     const fields = { ...state, heads, query, key, at, tracked: this.tracked, parts };
-    const request: Request = { serial: ++this.#asked, text, sent, keys, parts };
+    const about = JSON.stringify([base, query, key, at, sent]);
+    const request: Request = { serial: ++this.#asked, about, text, sent, keys, parts, heads: heads.length };
     if (this.#dragEndsWith === 'next') this.#dragEndsWith = request.serial;
     this.#transport.ask('view', fields, (reply, tensors) => this.#receive(reply, tensors, request));
+  }
+
+  #mustWait(): boolean {
+    const left = this.dragging && this.drag ? this.#lastAsked + BETWEEN - performance.now() : 0;
+    clearTimeout(this.#askTimer);
+    if (left > 0) this.#askTimer = setTimeout(() => this.ask(), left);
+    else this.#lastAsked = performance.now();
+    return left > 0;
   }
 
   /** Every head's direct contribution to the tracked answers. */
@@ -431,57 +459,84 @@ export class Lab {
     if (part === 'prediction') return info.has_output;
     if (this.dragging) return false;
     if (part === 'words') return info.has_output;
+    if (part === 'overview') return this.colour === 'weights';
     return part !== 'raw' || this.unrotated;
   }
 
-  #receive(reply: Reply, tensors: Tensors, { serial, text, sent, keys, parts }: Request): void {
+  #receive(reply: Reply, tensors: Tensors, request: Request): void {
+    const { serial, keys } = request;
     if (reply.part === 'error') [this.error, this.stale] = [reply.message, false];
-    if (reply.part === 'done') this.#finished(reply.unchanged ?? []);
-    if (reply.part === 'tokens') this.#begin(reply, text, sent, parts);
-    const picture = this.#coming ?? this.shown;
-    if (!picture || reply.part === 'tokens') return;
-    if (reply.part === 'head') {
-      const head = readHead(reply, tensors);
-      if (reply.head === this.head) this.#show({ ...picture, open: head });
-      else this.#show({ ...picture, pinned: head });
+    if (reply.part === 'done') return this.#finished(reply.unchanged ?? [], request);
+    if (reply.part === 'tokens') this.#begin(reply, request);
+    const picture = this.#next ?? this.shown;
+    const change = picture && this.#read(reply, tensors, picture);
+    if (!change) return;
+    this.#next = { ...picture, ...change };
+    const part = reply.part as Part;
+    if (part !== 'head' || --request.heads === 0) this.#arrived.set(part, keys.get(part)!);
+    if (change.open) {
+      this.#awaitsHead = false;
+      this.#show();
       if (typeof this.#dragEndsWith === 'number' && serial >= this.#dragEndsWith) this.#letGo();
-    } else if (reply.part === 'raw') this.#show({ ...picture, raw: { q: floats(tensors, 'q_raw'), k: floats(tensors, 'k_raw') } });
-    else if (reply.part === 'found') this.#show({ ...picture, found: readFound(picture.tokens.query ?? 0, tensors) });
-    else if (reply.part === 'heads') this.#show({ ...picture, looks: readLooks(tensors) });
-    else if (reply.part === 'overview') {
-      const stamps = tensors.get('stamps')!.data as Uint8Array;
-      this.#show({ ...picture, overview: { stamps, rows: reply.rows, columns: reply.columns } });
-    } else if (reply.part === 'prediction') this.#show({ ...picture, prediction: reply });
-    else if (reply.part === 'words') this.#show({ ...picture, words: reply });
-    else return;
-    this.#have.set(reply.part, keys.get(reply.part)!);
+    } else if (!this.#awaitsHead) this.#showTimer ??= setTimeout(() => this.#show(), TOGETHER);
+  }
+
+  /** What a part of an answer changes of a picture. */
+  #read(reply: Reply, tensors: Tensors, picture: Picture): Partial<Picture> | null {
+    if (reply.part === 'head') return { [reply.head === this.head ? 'open' : 'pinned']: readHead(reply, tensors) };
+    if (reply.part === 'raw') return { raw: { q: floats(tensors, 'q_raw'), k: floats(tensors, 'k_raw') } };
+    if (reply.part === 'found') return { found: readFound(picture.tokens.query ?? 0, tensors) };
+    if (reply.part === 'heads') return { looks: readLooks(tensors) };
+    if (reply.part === 'prediction') return { prediction: reply };
+    if (reply.part === 'words') return { words: reply };
+    if (reply.part !== 'overview') return null;
+    return { overview: { stamps: tensors.get('stamps')!.data as Uint8Array, rows: reply.rows, columns: reply.columns } };
   }
 
   /** New tokens wait for the open head's arrays, so that no panel mixes two texts. */
-  #begin(tokens: ReplyOf<'tokens'>, text: string, sent: number[], parts: Part[]): void {
+  #begin(tokens: ReplyOf<'tokens'>, { about, text, sent, parts }: Request): void {
     this.error = null;
+    this.#show();
+    if (about === this.#begunFor) return;
     const picture = begin(text, tokens, sent, this.shown);
     if (this.dragging) {
       if (this.shown) this.shown = { ...this.shown, tokens: { ...this.shown.tokens, at: tokens.at } };
-    } else if (tokens.tokens.length === 0) this.#show({ ...picture, open: null, pinned: null, found: null, looks: null, overview: null, prediction: null, words: null });
-    else if (parts.includes('head')) this.#coming = picture;
-    else this.#show(picture);
+      return;
+    }
+    this.#next = picture;
+    this.#begunFor = about;
+    this.#arrived.clear();
+    if (tokens.tokens.length === 0) this.#next = { ...picture, open: null, pinned: null, found: null, looks: null, overview: null, prediction: null, words: null };
+    this.#awaitsHead = tokens.tokens.length > 0 && parts.includes('head');
+    this.#show();
   }
 
-  #show(picture: Picture): void {
-    this.shown = picture;
-    this.#coming = null;
+  /** Show what has come, unless it is of a text whose open head has not. */
+  #show(): void {
+    clearTimeout(this.#showTimer);
+    this.#showTimer = undefined;
+    if (!this.#next || this.#awaitsHead) return;
+    [this.shown, this.#next] = [this.#next, null];
+    for (const [part, key] of this.#arrived) this.#have.set(part, key);
+    this.#arrived.clear();
   }
 
-  #finished(unchanged: number[]): void {
+  #finished(unchanged: number[], { parts, keys }: Request): void {
+    this.#awaitsHead = false;
+    this.#show();
+    // What did not come is not to be had: of an empty text there is nothing.
+    for (const part of parts) if (!this.#have.has(part)) this.#have.set(part, keys.get(part)!);
     clearTimeout(this.#staleTimer);
     this.stale = false;
     if (this.shown && unchanged.length + this.shown.unchanged.length) this.shown = { ...this.shown, unchanged };
+    this.ask();
   }
 
   #opened(info: ModelInfo): void {
     if (info.name !== this.info?.name) {
       this.#have.clear();
+      this.#arrived.clear();
+      [this.#next, this.#awaitsHead, this.#begunFor] = [null, false, ''];
       [this.shown, this.effect, this.curve, this.sharing, this.sharingError] = [null, null, null, null, null];
       [this.ablated, this.ablationsLeft] = [new Map(), null];
     }

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { columnsOf } from '../src/core/bench';
 import { dotAt, nearestDot, type Scatter } from '../src/draw/scatter';
 import { cellOf, gridOf, headAt } from '../src/draw/stamps';
-import { componentAt, type BenchScene } from '../src/draw/strips';
+import { componentAt, type Grid } from '../src/draw/strips';
 
 describe('the grid of heads', () => {
   it('finds each head in its own cell, groups apart', () => {
@@ -49,7 +49,7 @@ it('the scatter finds the dot under the pointer', () => {
 
 describe('the strips of the bench', () => {
   const columns = columnsOf(816);
-  const scene = { columns, rows: { head: 34, row: 29 }, order: [3, 1, 2, 0] } as unknown as BenchScene;
+  const scene = { columns, head: 34, row: 29, order: [3, 1, 2, 0] } as unknown as Grid;
 
   it('name the component under the pointer in the order drawn; values are never re-ordered', () => {
     expect(componentAt(scene, columns.key.x + 8, 34 + 29 + 3)).toEqual({ column: 'key', line: 1, component: 3 });

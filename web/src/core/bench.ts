@@ -15,16 +15,20 @@ export interface ShownKeys {
   othersWeight: number;
 }
 
-/** The keys with a row of their own: all, or the strongest 12, the first, the query itself and those of interest. */
+/**
+ * The keys with a row of their own: all, or the strongest 12, the first, the query itself and those of interest. Keys
+ * that are held keep their rows, and only a new strongest one joins them: no row jumps under a hand that drags.
+ */
 export function shownKeys(
   weights: Float64Array,
   visible: { first: number; last: number },
   query: number,
   interest: readonly (number | null)[],
+  held: readonly number[] = [],
 ): ShownKeys {
   const all = Array.from({ length: visible.last - visible.first }, (_, i) => visible.first + i);
   if (all.length <= ALL_SHOWN) return { keys: all, others: 0, othersWeight: 0 };
-  const chosen = new Set([...strongest(weights, STRONGEST), visible.first, query, ...interest]);
+  const chosen = new Set([...held, ...strongest(weights, held.length > 0 ? 1 : STRONGEST), visible.first, query, ...interest]);
   const keys = all.filter((key) => chosen.has(key));
   const othersWeight = all.reduce((sum, key) => (chosen.has(key) ? sum : sum + weights[key]!), 0);
   return { keys, others: all.length - keys.length, othersWeight };
@@ -32,7 +36,10 @@ export function shownKeys(
 
 /** Where a scale ends: the 99th percentile of the sizes in these rows, so that one outlier does not flatten the rest. */
 export function scaleOf(rows: readonly Floats[]): number {
-  const sizes = Float64Array.from(rows.flatMap((row) => Array.from(row, Math.abs))).sort();
+  const sizes = new Float64Array(rows.reduce((sum, row) => sum + row.length, 0));
+  let n = 0;
+  for (const row of rows) for (let i = 0; i < row.length; i++) sizes[n++] = Math.abs(row[i]!);
+  sizes.sort();
   return sizes.length === 0 ? 1 : sizes[Math.ceil(0.99 * sizes.length) - 1]! || sizes[sizes.length - 1]! || 1;
 }
 

@@ -1,6 +1,6 @@
 /** Arcs between tokens of one line: from a token that looks, in the query's hue, to the one it looks at, in the key's. */
 import type { Palette } from '../theme.svelte';
-import { font } from './labels';
+import { setFont } from './labels';
 
 export interface Arc {
   /** The middle of the token that looks and of the one it looks at. */
@@ -84,7 +84,7 @@ export function heightOf(from: number, to: number, { room }: ArcSide): number {
 }
 
 function drawFigures(ctx: CanvasRenderingContext2D, arcs: Arc[], side: ArcSide, palette: Palette): void {
-  ctx.font = font(12.5, 600);
+  setFont(ctx, 12.5, 600);
   ctx.textAlign = 'center';
   ctx.textBaseline = side.away < 0 ? 'alphabetic' : 'top';
   ctx.fillStyle = palette.kText;

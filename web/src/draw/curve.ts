@@ -1,6 +1,6 @@
 /** Lines over a horizontal scale: answers over an edit's strength, loss over the size of a cache. */
 import type { Palette } from '../theme.svelte';
-import { font } from './labels';
+import { setFont } from './labels';
 
 export interface Line {
   name: string;
@@ -57,7 +57,7 @@ function paintScales(
   atY: Scale,
   right: number,
 ): void {
-  ctx.font = font(10);
+  setFont(ctx, 10);
   ctx.lineWidth = 1;
   ctx.strokeStyle = palette.line;
   ctx.fillStyle = palette.soft;
@@ -103,7 +103,7 @@ function paintLine(ctx: CanvasRenderingContext2D, chart: Chart, { y, dashed }: L
 
 /** Names at the ends of the lines, pushed apart where they would touch. */
 function paintNames(ctx: CanvasRenderingContext2D, { x, lines }: Chart, palette: Palette, atX: Scale, atY: Scale): void {
-  ctx.font = font(11, 600);
+  setFont(ctx, 11, 600);
   ctx.fillStyle = palette.ink;
   ctx.textAlign = 'left';
   let last = -Infinity;

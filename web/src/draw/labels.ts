@@ -1,7 +1,15 @@
 /** Where labels of points go so that they do not lie on one another: each tries the places around its point. */
 
-export function font(size: number, weight: 400 | 600 = 400): string {
-  return `${weight} ${size}px "DejaVu Sans", "Noto Sans", system-ui, sans-serif`;
+/** For each canvas the font that was asked for, and what it made of it: a canvas forgets its font when it is resized. */
+const fonts = new WeakMap<CanvasRenderingContext2D, { asked: string; kept: string }>();
+
+/** Set the font, unless it is the one that is set: each setting makes the browser bring its styles up to date. */
+export function setFont(ctx: CanvasRenderingContext2D, size: number, weight: 400 | 600 = 400): void {
+  const asked = `${weight} ${size}px "DejaVu Sans", "Noto Sans", system-ui, sans-serif`;
+  const known = fonts.get(ctx);
+  if (known?.asked === asked && ctx.font === known.kept) return;
+  ctx.font = asked;
+  fonts.set(ctx, { asked, kept: ctx.font });
 }
 
 export interface Box {

@@ -2,7 +2,7 @@
 import { toScreen, type Frame } from '../core/matchview';
 import type { Point } from '../core/planes';
 import type { Palette } from '../theme.svelte';
-import { font, placeLabels, type Box, type Wanted } from './labels';
+import { placeLabels, setFont, type Box, type Wanted } from './labels';
 
 export interface Dot {
   at: Point;
@@ -61,7 +61,7 @@ function paintAxes(ctx: CanvasRenderingContext2D, { width, height, x, y }: Frame
   line(ctx, x - 4, y, x + 4, y);
   line(ctx, x, y - 4, x, y + 4);
   ctx.fillStyle = palette.soft;
-  ctx.font = font(10);
+  setFont(ctx, 10);
   ctx.textAlign = 'right';
   if (axes.across !== null) ctx.fillText(axes.across, width - 6, y - 6);
   ctx.textAlign = x > width / 2 ? 'right' : 'left';
@@ -123,7 +123,7 @@ function paintDot(ctx: CanvasRenderingContext2D, at: Point, { radius, hollow, ri
 }
 
 function paintLabels(ctx: CanvasRenderingContext2D, frame: Frame, dots: Dot[], palette: Palette, obstacles: Box[], sides: Map<string, number>): void {
-  ctx.font = font(12, 600);
+  setFont(ctx, 12, 600);
   ctx.textAlign = 'left';
   const named = dots.map((dot, i) => ({ dot, id: `${i}` })).filter(({ dot }) => dot.must || dot.rank > 0);
   named.sort((a, b) => Number(b.dot.must) - Number(a.dot.must) || b.dot.rank - a.dot.rank);
@@ -156,7 +156,7 @@ export function paintArrow(ctx: CanvasRenderingContext2D, frame: Frame, to: Poin
   ctx.fill();
   ctx.globalAlpha = 1;
   arrow(ctx, origin, end, 3);
-  ctx.font = font(12, 600);
+  setFont(ctx, 12, 600);
   ctx.textAlign = 'center';
   ctx.fillStyle = palette.qText;
   ctx.fillText('q', end[0], end[1] + (end[1] > frame.height - 40 ? -18 : 25));
@@ -200,7 +200,7 @@ export function paintPolygon(ctx: CanvasRenderingContext2D, frame: Frame, { poly
   ctx.strokeStyle = ctx.fillStyle = palette.soft;
   line(ctx, x - 4, y - 4, x + 4, y + 4);
   line(ctx, x - 4, y + 4, x + 4, y - 4);
-  ctx.font = font(11);
+  setFont(ctx, 11);
   ctx.textAlign = 'left';
   ctx.fillText('0', x + 7, y + 4);
 }
@@ -217,7 +217,7 @@ export function paintBlend(ctx: CanvasRenderingContext2D, frame: Frame, { z, zBe
   const at = toScreen(frame, frame.perKey, z);
   circle(ctx, at, 5.5);
   ctx.fill();
-  ctx.font = font(12, 600);
+  setFont(ctx, 12, 600);
   ctx.textAlign = 'right';
   ctx.fillText('z', at[0] - 9, at[1] + 4);
 }

@@ -1,6 +1,7 @@
 /** Every head as a dot: the largest weight of the query across, the effect up. High weight is not large effect. */
 import { plus } from '../core/format';
 import type { Palette } from '../theme.svelte';
+import { setFont } from './labels';
 
 export interface Scatter {
   weights: ArrayLike<number>;
@@ -64,7 +65,7 @@ function paintAxes(ctx: CanvasRenderingContext2D, { end, axes }: Scatter, width:
   ctx.lineTo(width - RIGHT, middle);
   ctx.stroke();
   ctx.fillStyle = palette.soft;
-  ctx.font = '9px "DejaVu Sans", system-ui, sans-serif';
+  setFont(ctx, 9);
   ctx.textBaseline = 'middle';
   ctx.textAlign = 'right';
   [end, 0, -end].forEach((value, i) => ctx.fillText(value === 0 ? '0' : plus(value, 1), LEFT - 4, [TOP + 4, middle, height - BOTTOM - 4][i]!));
@@ -90,7 +91,7 @@ function paintRing(ctx: CanvasRenderingContext2D, scatter: Scatter, head: number
 
 /** Names beside their dots, on the side with room; one that would cover another stays away. */
 function paintNames(ctx: CanvasRenderingContext2D, scatter: Scatter, width: number, height: number, palette: Palette): void {
-  ctx.font = '10px "DejaVu Sans", system-ui, sans-serif';
+  setFont(ctx, 10);
   ctx.fillStyle = palette.ink;
   ctx.textBaseline = 'middle';
   const taken: { x: number; y: number; wide: number }[] = [];

@@ -1,6 +1,7 @@
 /** All heads of a model on one canvas: a cell each, layers down, heads across, K/V groups apart. */
 import type { Overview } from '../picture';
 import type { Palette } from '../theme.svelte';
+import { setFont } from './labels';
 
 export interface Grid {
   n_layer: number;
@@ -105,7 +106,7 @@ export function paintGround(ctx: CanvasRenderingContext2D, grid: Grid, palette: 
     ctx.fillRect(x, y, size, size);
   }
   ctx.fillStyle = palette.soft;
-  ctx.font = '9px "DejaVu Sans", system-ui, sans-serif';
+  setFont(ctx, 9);
   ctx.textAlign = 'right';
   ctx.textBaseline = 'middle';
   const step = grid.pitch >= 11 ? 1 : 5;

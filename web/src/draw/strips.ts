@@ -4,25 +4,34 @@ import type { Floats, Row } from '../core/mechanism';
 import { products } from '../core/why';
 import type { Palette } from '../theme.svelte';
 
-/** Where the rows of the table stand: a head row, q, the keys, perhaps the others, z. */
-export interface Rows {
+/** Where the strips of the table stand, in which order and on which scales. */
+export interface Grid {
+  columns: Columns;
+  /** Heights: of the head, and of each row under it: q, the keys, perhaps the others, z. */
   head: number;
   row: number;
-}
-
-export interface BenchScene {
-  columns: Columns;
-  rows: Rows;
-  shown: ShownKeys;
-  row: Row;
-  before: Row;
-  v: Floats;
-  vBefore: Floats;
-  weights: Float64Array;
-  weightsBefore: Float64Array;
   /** In which order the components of q, k and q∘k stand. */
   order: ArrayLike<number>;
   scales: Scales;
+}
+
+/** What of the table stays as it is while only the query moves. */
+export interface StillScene {
+  grid: Grid;
+  keys: number[];
+  k: Floats;
+  kBefore: Floats;
+  v: Floats;
+  vBefore: Floats;
+}
+
+export interface MovingScene {
+  grid: Grid;
+  shown: ShownKeys;
+  row: Row;
+  before: Row;
+  weights: Float64Array;
+  weightsBefore: Float64Array;
 }
 
 export interface Strip {
@@ -48,14 +57,21 @@ export function paintStrip(ctx: CanvasRenderingContext2D, values: Floats, strip:
   ctx.globalAlpha = 0.5;
   ctx.fillRect(x, middle - 0.25, width, 0.5);
   ctx.globalAlpha = 1;
-  for (let i = 0; i < order.length; i++) {
-    const share = values[order[i]!]! / scale;
-    const size = Math.min(1, Math.abs(share)) * half;
-    if (size < 0.3) continue;
-    ctx.fillStyle = share < 0 ? below : above;
-    ctx.fillRect(x + i * step, share < 0 ? middle : middle - size, bar, size);
-    if (Math.abs(share) > 1) ctx.clearRect(x + i * step - 0.5, share < 0 ? y + height - 4 : y + 3, step + 0.5, 1.2);
+  const clipped: [x: number, y: number][] = [];
+  // One path for each sign: sixty rectangles of their own take several times as long.
+  for (const sign of [1, -1]) {
+    ctx.beginPath();
+    for (let i = 0; i < order.length; i++) {
+      const share = (sign * values[order[i]!]!) / scale;
+      const size = Math.min(1, share) * half;
+      if (size < 0.3) continue;
+      ctx.rect(x + i * step, sign < 0 ? middle : middle - size, bar, size);
+      if (share > 1) clipped.push([x + i * step - 0.5, sign < 0 ? y + height - 4 : y + 3]);
+    }
+    ctx.fillStyle = sign < 0 ? below : above;
+    ctx.fill();
   }
+  for (const [left, top] of clipped) ctx.clearRect(left, top, step + 0.5, 1.2);
 }
 
 /** Where the bars ended before the edit: a broken line over those that moved. */
@@ -94,34 +110,49 @@ export function paintWeight(ctx: CanvasRenderingContext2D, weight: number, befor
   ctx.setLineDash([]);
 }
 
-/** All strips and weight bars of the table. */
-export function paintBench(ctx: CanvasRenderingContext2D, scene: BenchScene, palette: Palette): void {
-  const { columns, rows, shown, row, before, scales, order } = scene;
-  const d = row.q.length;
-  const plain = Array.from(row.q, (_, i) => i);
-  const place = (span: Span, line: number, scale: number, dims: ArrayLike<number>): Strip => {
-    return { x: span.x + PAD, y: rows.head + line * rows.row + 2, width: span.width - 2 * PAD, height: rows.row - 4, scale, order: dims };
-  };
-  const both = (now: Floats, old: Floats, strip: Strip, colour: string) => {
-    paintStrip(ctx, now, strip, colour, colour);
-    if (row !== before) paintGhost(ctx, old, now, strip, palette.soft);
-  };
-  both(row.q, before.q, place(columns.key, 0, scales.q, order), palette.q);
+/** The strips of the keys and the values. */
+export function paintStill(ctx: CanvasRenderingContext2D, { grid, keys, k, kBefore, v, vBefore }: StillScene, palette: Palette): void {
+  const { columns, order, scales } = grid;
+  const d = order.length;
+  const places = plain(d);
+  keys.forEach((key, i) => {
+    const line = i + 1;
+    paintBoth(ctx, rowAt(k, key, d), k === kBefore ? null : rowAt(kBefore, key, d), stripAt(grid, columns.key, line, scales.k, order), palette.k, palette);
+    paintBoth(ctx, rowAt(v, key, d), v === vBefore ? null : rowAt(vBefore, key, d), stripAt(grid, columns.value, line, scales.v, places), palette.v, palette);
+  });
+}
+
+/** What follows the query: its own strip, the products, the weights, the blend. */
+export function paintMoving(ctx: CanvasRenderingContext2D, scene: MovingScene, palette: Palette): void {
+  const { grid, shown, row, before } = scene;
+  const { columns, order, scales } = grid;
+  const d = order.length;
+  paintBoth(ctx, row.q, row === before ? null : before.q, stripAt(grid, columns.key, 0, scales.q, order), palette.q, palette);
   shown.keys.forEach((key, i) => {
-    const k = rowAt(row.k, key, d);
-    both(k, rowAt(before.k, key, d), place(columns.key, i + 1, scales.k, order), palette.k);
-    paintStrip(ctx, products(row.q, k), place(columns.product, i + 1, scales.product, order), palette.ink, palette.against);
-    both(rowAt(scene.v, key, d), rowAt(scene.vBefore, key, d), place(columns.value, i + 1, scales.v, plain), palette.v);
-    paintWeight(ctx, scene.weights[key]!, scene.weightsBefore[key]!, weightBox(columns.weight, rows, i + 1), palette);
+    paintStrip(ctx, products(row.q, rowAt(row.k, key, d)), stripAt(grid, columns.product, i + 1, scales.product, order), palette.ink, palette.against);
+    paintWeight(ctx, scene.weights[key]!, scene.weightsBefore[key]!, weightBox(grid, i + 1), palette);
   });
   const last = shown.keys.length + 1 + (shown.others > 0 ? 1 : 0);
-  if (shown.others > 0) paintWeight(ctx, shown.othersWeight, null, weightBox(columns.weight, rows, last - 1), palette);
-  both(row.z, before.z, place(columns.value, last, scales.z, plain), palette.v);
+  if (shown.others > 0) paintWeight(ctx, shown.othersWeight, null, weightBox(grid, last - 1), palette);
+  paintBoth(ctx, row.z, row === before ? null : before.z, stripAt(grid, columns.value, last, scales.z, plain(d)), palette.v, palette);
+}
+
+function stripAt(grid: Grid, span: Span, line: number, scale: number, order: ArrayLike<number>): Strip {
+  return { x: span.x + PAD, y: grid.head + line * grid.row + 2, width: span.width - 2 * PAD, height: grid.row - 4, scale, order };
+}
+
+function paintBoth(ctx: CanvasRenderingContext2D, now: Floats, old: Floats | null, strip: Strip, colour: string, palette: Palette): void {
+  paintStrip(ctx, now, strip, colour, colour);
+  if (old) paintGhost(ctx, old, now, strip, palette.soft);
+}
+
+function plain(d: number): number[] {
+  return Array.from({ length: d }, (_, i) => i);
 }
 
 /** What of the table's strips is at a point: which strip of which line, and which component. */
-export function componentAt({ columns, rows, order }: BenchScene, x: number, y: number): { column: Column; line: number; component: number } | null {
-  const line = Math.floor((y - rows.head) / rows.row);
+export function componentAt({ columns, head, row, order }: Grid, x: number, y: number): { column: Column; line: number; component: number } | null {
+  const line = Math.floor((y - head) / row);
   for (const column of ['key', 'product', 'value'] as const) {
     const share = (x - columns[column].x - PAD) / (columns[column].width - 2 * PAD);
     const place = Math.floor(share * order.length);
@@ -131,7 +162,7 @@ export function componentAt({ columns, rows, order }: BenchScene, x: number, y: 
 }
 
 /** Half of the weight's column is its bar; the figure stands beside it. */
-export function weightBox(span: Span, rows: Rows, line: number): Omit<Strip, 'scale' | 'order'> {
+function weightBox({ columns: { weight }, head, row }: Grid, line: number): Omit<Strip, 'scale' | 'order'> {
   const height = 14;
-  return { x: span.x + 2 * PAD, y: rows.head + line * rows.row + (rows.row - height) / 2, width: span.width - 66, height };
+  return { x: weight.x + 2 * PAD, y: head + line * row + (row - height) / 2, width: weight.width - 66, height };
 }

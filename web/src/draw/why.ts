@@ -1,6 +1,7 @@
 /** Why a score: each component of q∘k as a bar, in the given order, and the line of what they have come to. */
 import type { Floats } from '../core/mechanism';
 import type { Palette } from '../theme.svelte';
+import { setFont } from './labels';
 
 export interface Sum {
   terms: Floats;
@@ -30,7 +31,7 @@ export function paintSum(ctx: CanvasRenderingContext2D, { terms, order, running 
     ctx.fillRect(xOf(i), Math.min(yOf(0), yOf(term)), Math.max(0.6, step * 0.72), Math.abs(yOf(term) - yOf(0)));
   }
   paintLine(ctx, running, xOf, yOf, palette);
-  ctx.font = '10px "DejaVu Sans", system-ui, sans-serif';
+  setFont(ctx, 10);
   ctx.textBaseline = 'middle';
   ctx.textAlign = 'right';
   for (const value of new Set([most, 0, least])) {
@@ -102,7 +103,7 @@ export function paintDistances(ctx: CanvasRenderingContext2D, scores: Float64Arr
   scores.forEach((score, distance) => ctx.lineTo(xOf(distance), yOf(score)));
   ctx.stroke();
   ctx.fillStyle = palette.soft;
-  ctx.font = '10px "DejaVu Sans", system-ui, sans-serif';
+  setFont(ctx, 10);
   ctx.textBaseline = 'middle';
   ctx.textAlign = 'right';
   for (const value of [most, least]) ctx.fillText(value.toFixed(1).replace('-', '−'), LEFT - 5, yOf(value));

@@ -20,7 +20,7 @@ export function anyLater(): boolean {
 
 /** How dark it is drawn: by its weight, and weak ones a little darker than their share, so that they can be seen. */
 export function tintOf(token: number): string {
-  return `${(32 * (lab.viewWeights?.[token] ?? 0) ** 0.65).toFixed(1)}%`;
+  return `${Math.round(32 * (lab.viewWeights?.[token] ?? 0) ** 0.65)}%`;
 }
 
 /** Is its key muted for this query in the open head, by whatever edit? */
