@@ -131,13 +131,13 @@ def test_the_curve_is_a_run_at_that_strength(kind: str, tiny_model: Open) -> Non
     trace, fresh = model.trace(ids=IDS, edits=edits), tiny_model(kind)
     for index in range(3):
         for strength in (0.0, 0.35, 1.0):
-            p, logits = strength_curve(trace, index, strength, at, ids)
+            p, logits = strength_curve(trace, [index], strength, at, ids)
             changed = [replace(e, strength=strength) if i == index else e for i, e in enumerate(edits)]
             expected = fresh.trace(ids=IDS, edits=changed).logits[0]
             np.testing.assert_allclose(logits, expected[ids], atol=1e-3)
             np.testing.assert_allclose(p, shares(expected)[ids], rtol=1e-3)
     with pytest.raises(EditError, match=r"strength is 1\.5"):
-        strength_curve(trace, 0, 1.5, at, ids)
+        strength_curve(trace, [0], 1.5, at, ids)
 
 
 # ---- the prediction

@@ -7,7 +7,7 @@ import pytest
 
 from page import PARTS, Page
 from qkvlab import effects, overview, questions, words
-from qkvlab.edits import Ablate, AimQuery, Mute, ScaleScores, ShiftQuery, SwapValue
+from qkvlab.edits import Ablate, AimQuery, Mute, ScaleScores, ShiftQuery, SwapValue, edit_from_dict
 from qkvlab.kvcache import cache_size
 from qkvlab.mechanism import softmax
 
@@ -218,11 +218,30 @@ def test_an_edit_at_every_strength(page: Page, smollm2: Any) -> None:
     mute = {"kind": "mute", "where": "23.4", "key": span(ITALY, " Italy")}
     waits = {"kind": "mute", "where": "23.4", "key": [500, 501]}
     request = {"lane": "curve", "model": "smollm2", "text": ITALY, "tracked": [" Italian"], "edits": [waits, mute]}
-    curve = page.parts(**request, edit=1)["curve"].reply
+    curve = page.parts(**request, places=[1])["curve"].reply
     assert curve["strengths"][0] == 0 and curve["strengths"][-1] == 1 and len(curve["p"]) == len(curve["logits"]) == 11
     assert curve["p"][0][0] == pytest.approx(0.930, abs=1e-3) and curve["p"][-1][0] == pytest.approx(0.099, abs=1e-3)
-    kind, message = page.error(**request, edit=0)
+    kind, message = page.error(**request, places=[0])
     assert kind == "EditError" and "place 0" in message
+
+
+def test_several_edits_at_every_strength_together(page: Page, smollm2: Any) -> None:
+    runs = [{"kind": "share-kv", "first_layer": a, "last_layer": b, "n_kv_head": 1} for a, b in ((20, 22), (27, 29))]
+    asked = {"lane": "curve", "model": "smollm2", "text": ITALY, "tracked": [" Italian"], "edits": runs}
+    curve = page.parts(**asked, places=[0, 1])["curve"].reply
+    ids, edits = effects.tracked_ids(smollm2, [" Italian"]), [edit_from_dict({**run, "strength": 0.5}) for run in runs]
+    logits = smollm2.trace(ITALY, edits=edits).logits[-1]
+    assert curve["logits"][5][0] == pytest.approx(float(logits[ids[0]]), abs=1e-3)
+    assert curve["p"][0][0] == pytest.approx(0.930, abs=1e-3)
+
+
+def test_a_start_token_in_front(page: Page, smollm2: Any) -> None:
+    model = page.parts(lane="open", model="smollm2")["opened"].reply["model"]
+    parts = page.view(CAT, special="start", query=7, key=2, heads=["13.8"])
+    trace = smollm2.trace(CAT, special="start")
+    assert parts["tokens"].reply["tokens"][0] == model["start"] == "<|im_start|>"
+    assert parts["tokens"].reply["special"] == [True, *[False] * (len(trace) - 1)]
+    np.testing.assert_allclose(parts["head"].arrays["k"], trace.keys("13.8"), atol=1e-5)
 
 
 def test_an_encoder(page: Page, minilm: Any) -> None:

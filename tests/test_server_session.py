@@ -182,7 +182,7 @@ REQUEST = st.builds(
     st.sampled_from([
         {"lane": "view", "model": "smollm2", "text": "é 🙂", "heads": ["1.1"], "parts": PARTS},
         {"lane": "effect", "model": "minilm", "text": "a b", "tracked": [5]},
-        {"lane": "curve", "model": "smollm2", "text": "a b", "tracked": [5], "edit": 0, "edits": [{"kind": "tie"}]},
+        {"lane": "curve", "model": "smollm2", "text": "a b", "tracked": [5], "places": [0], "edits": [{"kind": "tie"}]},
         {"lane": "models"}, {"lane": "open", "model": "minilm"}, {"lane": []}, {},
     ]),
     st.dictionaries(st.sampled_from(["id", "lane", *NAMES]), ODD, max_size=2),

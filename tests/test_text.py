@@ -246,6 +246,20 @@ def test_bytes_the_vocabulary_lacks_leave_gaps_and_shift_nothing(smollm: Tokeniz
     assert library[-2:] == [(1, 2), (2, 3)]  # why we count bytes: here the library's offsets are wrong
 
 
+def test_a_start_token_stands_in_front_on_request(smollm: Tokenizer) -> None:
+    plain, started = smollm.encode("The cat"), smollm.encode("The cat", "start")
+    assert started.texts == ("<|im_start|>", *plain.texts)
+    assert started.ids == (smollm.start, *plain.ids)
+    assert (started.offsets[0], started.special[0]) == ((0, 0), True)
+    assert started.offsets[1:] == plain.offsets
+
+
+def test_a_tokenizer_without_a_start_token_of_its_own_says_so(minilm_path: Path) -> None:
+    tokenizer = from_tokenizer_json(minilm_path / "tokenizer.json")
+    with pytest.raises(TextError, match="adds its special tokens by itself"):
+        tokenizer.encode("The cat", "start")
+
+
 def test_special_tokens_are_found_when_typed(smollm: Tokenizer) -> None:
     tokens = smollm.encode("<|im_start|>東<|im_end|>")
     assert (tokens.ids[0], tokens.ids[-1]) == (1, 2)

@@ -105,8 +105,9 @@ def exact_spans(text: str, tokens: list[str], typed: Mapping[int, Span], missing
     return list(zip(character[ends - lengths].tolist(), (character[ends - 1] + 1).tolist(), strict=True))
 
 
-def build(metadata: Mapping[str, Any]) -> tuple[Any, str, tuple[int, ...], tuple[int, ...]]:
-    """What tokenizer does a GGUF file carry? The library's own, its kind, the ids before and after a text.
+def build(metadata: Mapping[str, Any]) -> tuple[Any, str, tuple[int, ...], tuple[int, ...], int | None]:
+    """What tokenizer does a GGUF file carry? The library's own, its kind, the ids before and after a text, and the
+    start token it names.
 
     Keys are those of gguf's specification (`tokenizer.ggml.*`); defaults are llama.cpp's.
     Raises UnsupportedError for a tokenizer that is not byte-level BPE of a known kind, CheckpointError for
@@ -130,7 +131,10 @@ def build(metadata: Mapping[str, Any]) -> tuple[Any, str, tuple[int, ...], tuple
     _recognise(library, tokens, metadata.get("tokenizer.ggml.token_type"))
     before = _added(metadata, "bos", kind.adds_first_token, len(tokens))
     after = _added(metadata, "eos", False, len(tokens))
-    return library, f"byte-level BPE, {name}", before, after
+    start = metadata.get("tokenizer.ggml.bos_token_id")
+    if not isinstance(start, (int, np.integer)) or not 0 <= start < len(tokens):
+        start = None
+    return library, f"byte-level BPE, {name}", before, after, None if start is None else int(start)
 
 
 def _kind(metadata: Mapping[str, Any]) -> tuple[str, PreTokenizer]:

@@ -15,6 +15,7 @@ from .errors import QkvLabError
 if TYPE_CHECKING:
     from .checkpoint.source import Progress
     from .model import Model
+    from .text import Special
 
 DEFAULT_MODEL = "smollm2"
 F = TypeVar("F", bound=Callable[..., Any])
@@ -56,15 +57,18 @@ top_option = click.option(
     "--top", type=click.IntRange(1), metavar="N", default=5, show_default="5", help="Rows to show."
 )
 no_special = click.option(
-    "--no-special",
-    is_flag=True,
+    "--no-special", "special", flag_value=False, type=click.UNPROCESSED, default=True,
     help="Leave out the special tokens that the tokenizer adds, as [CLS] or <s>.",
-)
+)  # fmt: skip
+start = click.option(
+    "--start", "special", flag_value="start", type=click.UNPROCESSED,
+    help="Put the start token that the tokenizer names in front, where it adds none by itself.",
+)  # fmt: skip
 
 
 def tracing(command: F) -> F:
     """The options of every command that follows a text through a model."""
-    return allow_config(no_special(model_option(command)))
+    return allow_config(no_special(start(model_option(command))))
 
 
 @click.group(
@@ -118,7 +122,7 @@ def ask(
     token: str,
     head: str | None,
     model_name: str,
-    no_special: bool,
+    special: "Special",
     allow_config: tuple[str, ...],
     top: int,
     json_: bool,
@@ -127,7 +131,7 @@ def ask(
     from . import questions
 
     model = _open(model_name, allow_config, quiet=json_)
-    trace = model.trace(text, special=not no_special)
+    trace = model.trace(text, special=special)
     index = questions.token_index(trace.tokens, token)
     landings = None
     if head is None:
@@ -158,7 +162,7 @@ def find(
     query: str,
     key: str,
     model_name: str,
-    no_special: bool,
+    special: "Special",
     allow_config: tuple[str, ...],
     top: int,
     json_: bool,
@@ -168,7 +172,7 @@ def find(
 
     model = _open(model_name, allow_config, quiet=json_)
     model.weights.prefetch(range(model.spec.n_layer))
-    trace = model.trace(text, special=not no_special)
+    trace = model.trace(text, special=special)
     at, of = questions.token_index(trace.tokens, query), questions.token_index(trace.tokens, key)
     rows = questions.find(trace, at, of)[:top]
     if json_:
@@ -203,7 +207,7 @@ def trace(
     scores: bool,
     max_bytes: int,
     model_name: str,
-    no_special: bool,
+    special: "Special",
     allow_config: tuple[str, ...],
 ) -> None:
     """Write every x, q, k, v and z of a text to a safetensors file."""
@@ -215,7 +219,7 @@ def trace(
     def announce(size: int) -> None:
         _say(f"{output}: {show.byte_size(size)} ({size:,} bytes)")
 
-    made = model.trace(text, special=not no_special)
+    made = model.trace(text, special=special)
     export.save_trace(made, output, layers=chosen, scores=scores, max_bytes=max_bytes, announce=announce)
     _say(f"wrote {len(made)} tokens of {model.badge}")
 

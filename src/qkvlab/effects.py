@@ -84,11 +84,11 @@ def ablated(trace: Trace, head: Address, at: int, ids: Sequence[int]) -> tuple[f
 
 
 def strength_curve(
-    trace: Trace, edit_index: int, strength: float, at: int, ids: Sequence[int]
+    trace: Trace, places: Sequence[int], strength: float, at: int, ids: Sequence[int]
 ) -> tuple[list[float], list[float]]:
-    """The probabilities and logits of some words at a position, with one of the trace's edits at this strength."""
-    edits = list(trace.edits)
-    edits[edit_index] = replace(edits[edit_index], strength=strength)
+    """The probabilities and logits of some words at a position, with some of the trace's edits, named by their
+    places, at this strength."""
+    edits = [replace(edit, strength=strength) if place in places else edit for place, edit in enumerate(trace.edits)]
     logits = trace.with_edits(edits).logits_at(slice(at, at + 1))[0]
     return _shares(logits)[list(ids)].tolist(), logits[list(ids)].tolist()
 

@@ -23,7 +23,7 @@ from .errors import CheckpointError, ConfigError, SourceError, TextError, TokenE
 from .models import Weights, unembed
 from .recording import first_rows
 from .spec import Head, ModelSpec, is_whole
-from .text import Tokens
+from .text import Special, Tokens
 from .trace import Trace
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Model:
         except UnsupportedError:
             return f"#{token}"
 
-    def encode(self, text: str, *, special: bool = True) -> "Tokens":
+    def encode(self, text: str, *, special: Special = True) -> "Tokens":
         """The text as this model's tokens, with character offsets.
 
         Raises TextError if there is nothing to trace, or more than the model was made for.
@@ -148,14 +148,15 @@ class Model:
         ids: Sequence[int] | np.ndarray | None = None,
         edits: Sequence[Edit] = (),
         positions: Literal["last", "all"] = "last",
-        special: bool = True,
+        special: Special = True,
         near: Sequence[Trace] = (),
     ) -> Trace:
         """Follow a text (as typed, or as the tokens `encode` made of it; or token `ids`) through the model. Nothing
         runs until the trace is asked for something.
 
         `edits` change the run (see `qkvlab.edits`); `positions` says whether `logits` are the last token's or all;
-        `special=False` leaves out the special tokens the tokenizer adds. Rows that an earlier trace still in use
+        `special=False` leaves out the special tokens the tokenizer adds, `special="start"` puts the start token it
+        names in front where it adds none. Rows that an earlier trace still in use
         (one of the last few, or of `near`) has in common with this one are shared, not computed again.
         Raises TextError, TokenError, EditError or UnsupportedError.
         """

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from . import _bytelevel
 from ._bytelevel import Span
@@ -22,6 +22,11 @@ def printable(text: str) -> str:
 def quoted(text: str) -> str:
     """The text in quotes, which make its spaces visible, safe to print."""
     return f'"{printable(text)}"'
+
+
+Special = bool | Literal["start"]
+"""Which special tokens stand around a text: those its tokenizer adds (True), none (False), or those it adds with the
+start token it names in front, if it does not add that one itself ("start")."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ class Tokenizer:
     byte_level: bool
     recognised: frozenset[int]
     """Ids of the special tokens that are found in a text when someone types them."""
+    start: int | None = None
+    """The id of the start token that the tokenizer names and does not add by itself; None where there is none."""
     missing: bytes = b""
     """Bytes a byte-level vocabulary cannot write: they vanish, as in the model's own tokenizer."""
 
@@ -69,11 +76,11 @@ class Tokenizer:
         """Which special tokens does `encode` add, in order? `before` and `after` tell on which side."""
         return tuple(self.word(id) for id in (*self.before, *self.after))
 
-    def encode(self, text: str, special: bool = True) -> Tokens:
+    def encode(self, text: str, special: Special = True) -> Tokens:
         """Which tokens is this text, and where does each stand? An empty text has only the added tokens.
 
-        Raises TextError for a text that is not valid Unicode, CheckpointError if the vocabulary has no way to
-        write it (a WordPiece vocabulary without its unknown token).
+        Raises TextError for a text that is not valid Unicode and for a start token where there is none,
+        CheckpointError if the vocabulary has no way to write it (a WordPiece vocabulary without its unknown token).
         """
         _check(text)
         try:
@@ -83,7 +90,7 @@ class Tokenizer:
         ids: list[int] = encoding.ids
         spans = self._spans(text, ids, encoding)
         texts = _texts(text, spans)
-        before, after = (self.before, self.after) if special else ((), ())
+        before, after = (self._before(special), self.after) if special else ((), ())
         end = len(text)
         return Tokens(
             ids=(*before, *ids, *after),
@@ -112,6 +119,14 @@ class Tokenizer:
             byte = re.fullmatch("<0x([0-9A-Fa-f]{2})>", token)
             return _bytelevel.readable(bytes.fromhex(byte[1])) if byte else token.replace("▁", " ")
         return token
+
+    def _before(self, special: Special) -> tuple[int, ...]:
+        if special != "start":
+            return self.before
+        if self.start is None:
+            also = "it adds its special tokens by itself" if self.before else "its vocabulary names none"
+            raise TextError(f"this {self.kind} tokenizer has no start token to put in front: {also}")
+        return (self.start, *self.before)
 
     def _spans(self, text: str, ids: list[int], encoding: Any) -> list[Span]:
         spans: list[Span] = encoding.offsets
@@ -183,7 +198,9 @@ def from_gguf(metadata: dict[str, Any]) -> Tokenizer:
     return _assemble(*_bytelevel.build(metadata))
 
 
-def _assemble(library: Any, kind: str, before: tuple[int, ...], after: tuple[int, ...]) -> Tokenizer:
+def _assemble(
+    library: Any, kind: str, before: tuple[int, ...], after: tuple[int, ...], start: int | None = None
+) -> Tokenizer:
     for id in (*before, *after):
         if library.id_to_token(id) is None:
             raise CheckpointError(f"the tokenizer adds token {id}, which its vocabulary does not have")
@@ -196,6 +213,7 @@ def _assemble(library: Any, kind: str, before: tuple[int, ...], after: tuple[int
         library=library,
         byte_level=byte_level,
         recognised=frozenset(library.get_added_tokens_decoder()),
+        start=start if not before else None,
         missing=_bytelevel.missing_bytes(library) if byte_level else b"",
     )
 

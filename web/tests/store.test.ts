@@ -42,7 +42,7 @@ function opened(): { lab: Lab; server: Server; stop: () => void } {
   const stop = lab.start('ws://127.0.0.1/ws', () => server);
   server.emit('open');
   server.emit('message', { part: 'welcome', protocol: 1, version: '0', models: [], opened: INFO });
-  lab.ask();
+  lab.server.ask();
   return { lab, server, stop };
 }
 
@@ -56,9 +56,9 @@ test('an answer that comes after the state went back is asked for again', () => 
   expect(server.asked[1]!.parts).toEqual(['overview', 'words']);
   server.answer(1, 'done');
   lab.addEdit({ kind: 'ablate', where: '0.0', to: 'zero', strength: 1 });
-  lab.ask();
+  lab.server.ask();
   lab.undo();
-  lab.ask();
+  lab.server.ask();
   server.prediction(2, 0.9);
   server.answer(2, 'done');
   expect([shown(lab), server.asked.length]).toEqual([0.9, 4]);
@@ -76,14 +76,14 @@ test('a text that comes back after an empty one is asked for again', () => {
   server.answer(0, 'done');
   server.answer(1, 'done');
   lab.type('', 0);
-  lab.ask();
+  lab.server.ask();
   server.tokens(2, []);
   server.answer(2, 'done');
   server.answer(3, 'done');
   expect(lab.shown?.prediction).toBeNull();
   expect(server.asked, 'an empty text is not asked for over and over').toHaveLength(4);
   lab.type('ab', 2, true);
-  lab.ask();
+  lab.server.ask();
   expect(server.asked[4]!.parts).toContain('prediction');
   stop();
 });

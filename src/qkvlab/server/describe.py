@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..errors import UnsupportedError
 from ..kvcache import cache_size
 from ..mechanism import rotation_frequencies
 from ..model import Model
@@ -19,6 +20,8 @@ def describe(name: str, model: Model) -> dict[str, Any]:
         **{size: getattr(spec, size) for size in ("n_layer", "n_head", "n_kv_head", "d_head", "d_model", "n_vocab")},
         "n_context": spec.n_context,
         "limit": token_limit(spec),
+        "start": _start(model),
+        "q_made": ["bias"] * spec.qkv_bias + ["qk-norm"] * spec.qk_norm,
         "causal": spec.causal,
         "has_output": spec.has_output,
         "scale": spec.d_head**-0.5,
@@ -28,6 +31,15 @@ def describe(name: str, model: Model) -> dict[str, Any]:
         "cache": _cache(spec),
         "why": _why(spec),
     }
+
+
+def _start(model: Model) -> str | None:
+    """How the start token prints that could be put in front of a text."""
+    try:
+        tokenizer = model.tokenizer
+    except UnsupportedError:
+        return None
+    return None if tokenizer.start is None else tokenizer.word(tokenizer.start)
 
 
 def _rotation(spec: ModelSpec) -> dict[str, Any] | None:

@@ -77,13 +77,15 @@ def _curve(request: Request, rooms: Rooms, owner: Owner) -> Steps:
     """The tracked words with one edit at every strength."""
 
     def steps(trace: Trace, at: int, ids: list[int]) -> Iterator[Reply | None]:
-        acting = set_scene(request, trace.model).acting(request.edit)
+        scene = set_scene(request, trace.model)
+        acting = [scene.acting(place) for place in request.places]
         rows = []
         for strength in STRENGTHS:
             rows.append(effects.strength_curve(trace, acting, strength, at, ids))
             yield None
         shares, logits = zip(*rows, strict=True)
-        yield Reply("curve", {"at": at, "edit": request.edit, "strengths": STRENGTHS, "p": shares, "logits": logits})
+        fields = {"at": at, "places": list(request.places), "strengths": STRENGTHS, "p": shares, "logits": logits}
+        yield Reply("curve", fields)
 
     return (yield from _on_trace(request, rooms, owner, steps))
 

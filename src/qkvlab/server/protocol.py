@@ -9,6 +9,7 @@ import numpy as np
 
 from ..checkpoint.write import to_bytes
 from ..errors import RequestError, one_of
+from ..text import Special
 
 VERSION = 1
 MAX_FRAME = 1024**2
@@ -40,7 +41,7 @@ class Request:
     lane: str
     model: str = ""
     text: str = ""
-    special: bool = True
+    special: Special = True
     edits: tuple[dict[str, Any], ...] = ()
     heads: tuple[str, ...] = ()
     query: Place | None = None
@@ -48,7 +49,7 @@ class Request:
     at: Place | None = None
     tracked: tuple[int | str, ...] = ()
     parts: tuple[str, ...] = ()
-    edit: int = 0
+    places: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ LANES: dict[str, tuple[str, ...]] = {
     "view": (*_STATE, "heads", "query", "key", "at", "tracked", "parts"),
     "effect": (*_STATE, "at", "tracked"),
     "ablate": (*_STATE, "at", "tracked"),
-    "curve": (*_STATE, "at", "tracked", "edit"),
+    "curve": (*_STATE, "at", "tracked", "places"),
     "sharing": ("model",),
     "models": (),
     "open": ("model",),
@@ -80,7 +81,7 @@ _NEEDED = {
     "view": {"model", "text"},
     "effect": {"model", "text", "tracked"},
     "ablate": {"model", "text", "tracked"},
-    "curve": {"model", "text", "tracked", "edit"},
+    "curve": {"model", "text", "tracked", "places"},
     "sharing": {"model"},
     "open": {"model"},
 }
@@ -185,10 +186,10 @@ def _read_list(name: str, most: int, what: str, fits: Callable[[Any], bool]) -> 
     return read
 
 
-def _read_special(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise _wrong("special", "true or false", value)
-    return value
+def _read_special(value: Any) -> Special:
+    if value is True or value is False or value == "start":
+        return value  # type: ignore[no-any-return]
+    raise _wrong("special", 'true, false or "start"', value)
 
 
 def _is_short_text(value: Any) -> bool:
@@ -207,5 +208,5 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "at": _read_place("at"),
     "tracked": _read_list("tracked", MAX_TRACKED, "words", lambda v: _whole(v, MAX_ID) or _is_short_text(v)),
     "parts": _read_list("parts", len(PARTS), f"of {', '.join(PARTS)}", lambda value: value in PARTS),
-    "edit": _read_whole("edit", MAX_EDITS),
+    "places": _read_list("places", MAX_EDITS, "places of edits", lambda value: _whole(value, MAX_EDITS)),
 }

@@ -1,5 +1,6 @@
 /** The tray's chips: one for each edit, and one for all that shares K/V heads. */
-import type { EditItem } from './edits';
+import type { Range } from './anchors';
+import { describe, type EditItem } from './edits';
 import type { EditKind, ModelInfo, TokensReply } from './protocol';
 
 export interface Chip {
@@ -64,4 +65,10 @@ export function runsOf(layers: Iterable<number>): [first: number, last: number][
     else runs.push([layer, layer]);
   }
   return runs;
+}
+
+/** What a chip says: its edit, or of several runs of shared layers how many layers they are. */
+export function textOf({ items }: Chip, tokens: readonly string[], ranges: readonly Range[], shared: (layers: number) => string): string {
+  if (items.length === 1) return describe(items[0]!, tokens, ranges);
+  return shared(items.reduce((sum, { edit }) => sum + (edit.kind === 'share-kv' ? edit.last_layer - edit.first_layer + 1 : 0), 0));
 }

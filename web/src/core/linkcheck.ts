@@ -1,11 +1,11 @@
 /** What a link may hold: every value checked by a table before anything of it is used. */
-import type { Edit, EditKind, TokenRef, Tracked } from './protocol';
+import type { Edit, EditKind, Special, TokenRef, Tracked } from './protocol';
 
 /** The state as links write it: tokens as the wire names them. */
 export interface Shared {
   model: string;
   text: string;
-  special: boolean;
+  special: Special;
   head: string;
   pinned: string | null;
   query: TokenRef | null;
@@ -52,7 +52,7 @@ const EDITS: { [K in EditKind]: { [F in Exclude<keyof Extract<Edit, { kind: K }>
 const STATE: { [F in Exclude<keyof Shared, 'edits'>]: Check } = {
   model: isText(300),
   text: isText(200_000),
-  special: isBoolean,
+  special: (x) => isBoolean(x) || x === 'start',
   head: isAddress,
   pinned: orNull(isAddress),
   query: orNull(isToken),

@@ -36,6 +36,9 @@ export interface CacheRow {
   bytes: number;
 }
 
+/** Which special tokens stand around a text: those of the tokenizer, none, or a start token besides. */
+export type Special = boolean | 'start';
+
 export interface ModelInfo {
   name: string;
   badge: string;
@@ -48,6 +51,10 @@ export interface ModelInfo {
   n_vocab: number;
   n_context: number;
   limit: number;
+  /** The start token that can be put in front, as it prints; null where there is none, or it stands there anyway. */
+  start: string | null;
+  /** What besides W_q makes q, in order. */
+  q_made: ('bias' | 'qk-norm')[];
   causal: boolean;
   has_output: boolean;
   scale: number;
@@ -63,7 +70,7 @@ export interface ModelInfo {
 export interface TextState {
   model: string;
   text: string;
-  special?: boolean;
+  special?: Special;
   edits: Edit[];
 }
 
@@ -82,7 +89,7 @@ export interface LaneFields {
   };
   effect: TextState & { at: TokenRef | null; tracked: Tracked[] };
   ablate: TextState & { at: TokenRef | null; tracked: Tracked[] };
-  curve: TextState & { edit: number; at: TokenRef | null; tracked: Tracked[] };
+  curve: TextState & { places: number[]; at: TokenRef | null; tracked: Tracked[] };
   sharing: { model: string };
   models: Record<never, never>;
   open: { model: string };
@@ -196,7 +203,7 @@ export interface AblateReply {
 
 export interface CurveReply {
   part: 'curve';
-  edit: number;
+  places: number[];
   at: number;
   strengths: number[];
   p: number[][];

@@ -1,10 +1,10 @@
 /** The lines of Python that reproduce the state with the library and print the same numbers. */
-import type { Edit } from './protocol';
+import type { Edit, Special } from './protocol';
 
 export interface Reproduced {
   model: string;
   text: string;
-  special: boolean;
+  special: Special;
   /** Those that act, with positions. */
   edits: readonly Edit<number>[];
   head: string;
@@ -23,7 +23,7 @@ export function copyAsPython({ model, text, special, edits, head, query, at }: R
     `model = qkvlab.open_model(${quoted(model)})`,
     'trace = model.trace(',
     `    ${quoted(text)},`,
-    ...(special ? [] : ['    special=False,']),
+    ...(special === true ? [] : [`    special=${special === 'start' ? '"start"' : 'False'},`]),
     ...(edits.length ? ['    edits=[', ...edits.map((edit) => `        ${call(edit)},`), '    ],'] : []),
     ')',
     '',

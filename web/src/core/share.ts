@@ -2,7 +2,7 @@
 import { fromWire, toWire, type Place } from './anchors';
 import { editToWire, waits, withTokens, type EditItem } from './edits';
 import { LinkError, readShared, type Shared } from './linkcheck';
-import type { Tracked } from './protocol';
+import type { Special, Tracked } from './protocol';
 
 export { LinkError };
 
@@ -10,7 +10,7 @@ export { LinkError };
 export interface Chosen {
   model: string;
   text: string;
-  special: boolean;
+  special: Special;
   head: string;
   pinned: string | null;
   query: Place | null;

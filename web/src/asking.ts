@@ -1,0 +1,286 @@
+/** What the page asks the server, and how the answers become one picture. It writes what has come into the store. */
+
+import { toWire } from './core/anchors';
+import { waits } from './core/edits';
+import type { ModelInfo, Part, Reply, ReplyOf } from './core/protocol';
+import { floats, type Tensors } from './core/safetensors';
+import { Transport, type Socket } from './core/transport';
+import { begin, readFound, readHead, readLooks, type Picture } from './picture';
+import type { Lab } from './store.svelte';
+
+const PARTS: Part[] = ['head', 'raw', 'found', 'heads', 'overview', 'prediction', 'words'];
+/** These are asked for once the others have come: they cost the most and change the picture the least. */
+const LATER: Part[] = ['words', 'overview'];
+const STALE_AFTER = 200;
+/** Parts that come within this time after the open head are shown at once: every change of the page costs a layout. */
+const TOGETHER = 100;
+/** While a hand drags, the server is asked at most this often, in milliseconds: the frames need the processors too. */
+const BETWEEN = 100;
+
+/** What an answer of the lane `view` is about. */
+interface Request {
+  serial: number;
+  /** All that its tokens depend on. */
+  about: string;
+  text: string;
+  sent: number[];
+  keys: Map<Part, string>;
+  parts: Part[];
+  /** So many heads' arrays are still to come. */
+  heads: number;
+}
+
+export class Asking {
+  #lab: Lab;
+  #transport: Transport | null = null;
+  #have = new Map<Part, string>();
+  /** A picture that is being put together, with the parts that have come for it. */
+  #next: Picture | null = null;
+  #arrived = new Map<Part, string>();
+  #awaitsHead = false;
+  #begunFor = '';
+  #showTimer: ReturnType<typeof setTimeout> | undefined;
+  /** The request whose answer takes the place of a drag that was let go. */
+  #dragEndsWith: number | 'next' | null = null;
+  #asked = 0;
+  #lastAsked = -Infinity;
+  #askTimer: ReturnType<typeof setTimeout> | undefined;
+  /** The state that the ablations were measured in. */
+  ablatedFor = '';
+  #staleTimer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(lab: Lab) {
+    this.#lab = lab;
+  }
+
+  /** Connect to a server and open the model there. Returns what ends it. */
+  start(url: string, connect?: (url: string) => Socket): () => void {
+    this.#transport = new Transport({
+      url,
+      ...(connect && { connect }),
+      onStatus: (status) => (this.#lab.status = status),
+      onWelcome: ({ models, opened }) => {
+        this.#lab.models = models;
+        if (opened?.name === this.#lab.model) this.#opened(opened);
+        else this.openModel(this.#lab.model);
+      },
+    });
+    return this.#transport.start();
+  }
+
+  openModel(name: string): void {
+    this.#lab.loading = { name, done: 0, total: 0 };
+    this.#lab.error = null;
+    this.#transport?.ask('open', { model: name }, (reply) => {
+      if (reply.part === 'progress') this.#lab.loading = { name, done: reply.done, total: reply.total };
+      if (reply.part === 'opened') this.#opened(reply.model);
+      if (reply.part === 'error') [this.#lab.loading, this.#lab.error] = [null, reply.message];
+    });
+  }
+
+  /** Do not wait for the next attempt to reconnect. */
+  wake(): void {
+    this.#transport?.wake();
+  }
+
+  /** Ask the server for what of the picture no longer holds. Runs again when anything it reads changes. */
+  ask(): void {
+    const { info } = this.#lab;
+    if (!info || info.name !== this.#lab.model || !this.#transport || this.#mustWait()) return;
+    const live = this.#lab.edits.filter((item) => item.on && !waits(item));
+    const state = this.#lab.state(live);
+    if (this.#lab.dragging && this.#lab.drag) state.edits.push(this.#lab.drag.edit);
+    const heads = [this.#lab.head, ...(this.#lab.pinned && this.#lab.pinned !== this.#lab.head ? [this.#lab.pinned] : [])];
+    const query = this.#lab.queryRef();
+    const key = this.#lab.key === null ? null : toWire(this.#lab.key, this.#lab.text);
+    const at = this.#lab.atEnd ? null : query;
+    const base = JSON.stringify(state);
+    const uses: Record<Part, unknown[]> = {
+      head: [heads, query],
+      raw: [this.#lab.head],
+      found: [this.#lab.head, query],
+      heads: [query, key],
+      overview: [],
+      prediction: [at, this.#lab.tracked],
+      words: [this.#lab.head, query, key],
+    };
+    const keys = new Map(PARTS.map((part) => [part, base + JSON.stringify(uses[part])]));
+    const missing = PARTS.filter((part) => this.#wants(part, info) && this.#have.get(part) !== keys.get(part));
+    const urgent = missing.filter((part) => !LATER.includes(part));
+    const parts = urgent.length > 0 ? urgent : missing;
+    if (parts.length === 0) return;
+    // Until they come, what was shown of them does not count: an earlier answer may still slip in between.
+    for (const part of parts) [this.#have, this.#arrived].forEach((known) => known.delete(part));
+    const [text, sent] = [this.#lab.text, live.map((item) => item.id)];
+    clearTimeout(this.#staleTimer);
+    if (urgent.length > 0) this.#staleTimer = setTimeout(() => (this.#lab.stale = true), STALE_AFTER);
+    const fields = { ...state, heads, query, key, at, tracked: this.#lab.tracked, parts };
+    const about = JSON.stringify([base, query, key, at, sent]);
+    const request: Request = { serial: ++this.#asked, about, text, sent, keys, parts, heads: heads.length };
+    if (this.#dragEndsWith === 'next') this.#dragEndsWith = request.serial;
+    this.#transport.ask('view', fields, (reply, tensors) => this.#receive(reply, tensors, request));
+  }
+
+  #mustWait(): boolean {
+    const left = this.#lab.dragging && this.#lab.drag ? this.#lastAsked + BETWEEN - performance.now() : 0;
+    clearTimeout(this.#askTimer);
+    if (left > 0) this.#askTimer = setTimeout(() => this.ask(), left);
+    else this.#lastAsked = performance.now();
+    return left > 0;
+  }
+
+  /** Every head's direct contribution to the tracked answers. */
+  askEffect(): void {
+    if (!this.#lab.tracked.length) return;
+    this.#transport?.ask('effect', { ...this.#lab.state(), at: this.#lab.atRef(), tracked: this.#lab.tracked }, (reply, tensors) => {
+      if (reply.part === 'effect') this.#lab.effect = { direct: floats(tensors, 'direct'), weight: floats(tensors, 'weight') };
+    });
+  }
+
+  /** Ablate every head in turn; results stream in. */
+  askAblations(): void {
+    const about = this.#lab.aboutAnswers();
+    if (!this.#lab.tracked.length || about === this.ablatedFor) return;
+    this.#lab.ablated = new Map();
+    this.ablatedFor = about;
+    this.#transport?.ask('ablate', { ...this.#lab.state(), at: this.#lab.atRef(), tracked: this.#lab.tracked }, (reply) => {
+      if (reply.part !== 'ablate') return;
+      this.#lab.ablated = new Map([...this.#lab.ablated, ...reply.effects.map(({ head, effect, p }) => [head, { effect, p }] as const)]);
+      this.#lab.ablationsLeft = reply.left;
+    });
+  }
+
+  /** The tracked answers with some of the edits, as one, at every strength. */
+  askCurve(ids: number[]): void {
+    const live = this.#lab.edits.filter((item) => (item.on || ids.includes(item.id)) && !waits(item));
+    const places = live.flatMap((item, place) => (ids.includes(item.id) ? [place] : []));
+    if (places.length === 0 || !this.#lab.tracked.length) return;
+    this.#transport?.ask('curve', { ...this.#lab.state(live), places, at: this.#lab.atRef(), tracked: this.#lab.tracked }, (reply) => {
+      if (reply.part === 'curve') this.#lab.curve = reply;
+    });
+  }
+
+  /** What sharing K/V heads costs, layer by layer. */
+  askSharing(): void {
+    this.#transport?.ask('sharing', { model: this.#lab.model }, (reply) => {
+      if (reply.part === 'sharing') this.#lab.sharing = reply;
+      if (reply.part === 'error') this.#lab.sharingError = reply.message;
+    });
+  }
+
+  /** Track the first of these spellings that is one token of this model. If none is, the picture stays as it is. */
+  trackWord([word, ...others]: string[]): void {
+    this.#lab.trackError = null;
+    if (word === undefined) return;
+    this.#transport?.ask('effect', { ...this.#lab.state(), at: this.#lab.atRef(), tracked: [word] }, (reply) => {
+      if (reply.part === 'effect') this.#lab.track(word);
+      if (reply.part !== 'error') return;
+      if (others.length > 0) this.trackWord(others);
+      else this.#lab.trackError = reply.message;
+    });
+  }
+
+  /** A drag begins, or ends without an edit. */
+  forgetDrag(): void {
+    this.#dragEndsWith = null;
+  }
+
+  /** The next answer takes the place of the drag. */
+  endDrag(): void {
+    this.#dragEndsWith = 'next';
+  }
+
+  // ---- within
+
+  #wants(part: Part, info: ModelInfo): boolean {
+    if (part === 'prediction') return info.has_output;
+    if (this.#lab.dragging) return false;
+    if (part === 'words') return info.has_output;
+    if (part === 'overview') return this.#lab.colour === 'weights';
+    return part !== 'raw' || this.#lab.unrotated;
+  }
+
+  #receive(reply: Reply, tensors: Tensors, request: Request): void {
+    const { serial, keys } = request;
+    if (reply.part === 'error') [this.#lab.error, this.#lab.stale] = [reply.message, false];
+    if (reply.part === 'done') return this.#finished(reply.unchanged ?? [], request);
+    if (reply.part === 'tokens') this.#begin(reply, request);
+    const picture = this.#next ?? this.#lab.shown;
+    const change = picture && this.#read(reply, tensors, picture);
+    if (!change) return;
+    this.#next = { ...picture, ...change };
+    const part = reply.part as Part;
+    if (part !== 'head' || --request.heads === 0) this.#arrived.set(part, keys.get(part)!);
+    if (change.open) {
+      this.#awaitsHead = false;
+      this.#show();
+      if (typeof this.#dragEndsWith === 'number' && serial >= this.#dragEndsWith) this.#lab.cancelDrag();
+    } else if (!this.#awaitsHead) this.#showTimer ??= setTimeout(() => this.#show(), TOGETHER);
+  }
+
+  /** What a part of an answer changes of a picture. */
+  #read(reply: Reply, tensors: Tensors, picture: Picture): Partial<Picture> | null {
+    if (reply.part === 'head') return { [reply.head === this.#lab.head ? 'open' : 'pinned']: readHead(reply, tensors) };
+    if (reply.part === 'raw') return { raw: { q: floats(tensors, 'q_raw'), k: floats(tensors, 'k_raw') } };
+    if (reply.part === 'found') return { found: readFound(picture.tokens.query ?? 0, tensors) };
+    if (reply.part === 'heads') return { looks: readLooks(tensors) };
+    if (reply.part === 'prediction') return { prediction: reply };
+    if (reply.part === 'words') return { words: reply };
+    if (reply.part !== 'overview') return null;
+    return { overview: { stamps: tensors.get('stamps')!.data as Uint8Array, rows: reply.rows, columns: reply.columns } };
+  }
+
+  /** New tokens wait for the open head's arrays, so that no panel mixes two texts. */
+  #begin(tokens: ReplyOf<'tokens'>, { about, text, sent, parts }: Request): void {
+    this.#lab.error = null;
+    this.#show();
+    if (about === this.#begunFor) return;
+    const picture = begin(text, tokens, sent, this.#lab.shown);
+    if (this.#lab.dragging) {
+      if (this.#lab.shown) this.#lab.shown = { ...this.#lab.shown, tokens: { ...this.#lab.shown.tokens, at: tokens.at } };
+      return;
+    }
+    this.#next = picture;
+    this.#begunFor = about;
+    this.#arrived.clear();
+    if (tokens.tokens.length === 0) this.#next = { ...picture, open: null, pinned: null, found: null, looks: null, overview: null, prediction: null, words: null };
+    this.#awaitsHead = tokens.tokens.length > 0 && parts.includes('head');
+    this.#show();
+  }
+
+  /** Show what has come, unless it is of a text whose open head has not. */
+  #show(): void {
+    clearTimeout(this.#showTimer);
+    this.#showTimer = undefined;
+    if (!this.#next || this.#awaitsHead) return;
+    [this.#lab.shown, this.#next] = [this.#next, null];
+    for (const [part, key] of this.#arrived) this.#have.set(part, key);
+    this.#arrived.clear();
+  }
+
+  #finished(unchanged: number[], { parts, keys }: Request): void {
+    this.#awaitsHead = false;
+    this.#show();
+    // What did not come is not to be had: of an empty text there is nothing.
+    for (const part of parts) if (!this.#have.has(part)) this.#have.set(part, keys.get(part)!);
+    clearTimeout(this.#staleTimer);
+    this.#lab.stale = false;
+    if (this.#lab.shown && unchanged.length + this.#lab.shown.unchanged.length) this.#lab.shown = { ...this.#lab.shown, unchanged };
+    this.ask();
+  }
+
+  #opened(info: ModelInfo): void {
+    if (info.name !== this.#lab.info?.name) {
+      this.#have.clear();
+      this.#arrived.clear();
+      [this.#next, this.#awaitsHead, this.#begunFor] = [null, false, ''];
+      [this.#lab.shown, this.#lab.effect, this.#lab.curve, this.#lab.sharing, this.#lab.sharingError] = [null, null, null, null, null];
+      [this.#lab.ablated, this.#lab.ablationsLeft, this.ablatedFor] = [new Map(), null, ''];
+    }
+    this.#lab.loading = null;
+    this.#lab.model = info.name;
+    this.#lab.info = info;
+    const [layer, head] = this.#lab.head.split('.').map(Number) as [number, number];
+    if (layer >= info.n_layer || head >= info.n_head) this.#lab.head = '0.0';
+  }
+}
