@@ -77,6 +77,31 @@ def test_it_says_where_it_is_and_ends_on_ctrl_c(words: list[str]) -> None:
         assert server.stdout.read() == "stopped\n" and server.stderr.read() == ""
 
 
+def test_it_serves_with_its_output_closed() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [*PROGRAM, "play", "--no-browser", "--port", str(port)]
+    with subprocess.Popen(["sh", "-c", 'exec "$@" >&-', "sh", *command], stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert _answer(port, server).startswith(b"HTTP/1.1 ")
+        finally:
+            server.terminate()
+        assert server.stderr is not None and server.stderr.read() == ""
+
+
+def _answer(port: int, server: subprocess.Popen[str]) -> bytes:
+    """The first words of the server's answer, once it listens; b"" if it ends first."""
+    while server.poll() is None:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+                client.sendall(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n".encode())
+                return client.recv(12)
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+    return b""
+
+
 def test_plain_qkvlab_is_play(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(run, "serve", lambda model, **options: asked.append((model, options.pop("say") and options)))

@@ -16,8 +16,9 @@ def served(smollm2_path: Path, minilm_path: Path) -> Iterator[Served]:
     server.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """Of one module: Playwright keeps an event loop running in this thread, in which other tests cannot start theirs."""
     with launched() as browser:
         yield browser
 

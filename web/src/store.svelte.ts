@@ -86,12 +86,14 @@ export class Lab {
 
   #caret: number | null = null;
   #nextEdit = 1;
+  /** A link has brought a state, perhaps with an empty text. */
+  #chosen = false;
 
   // ---- what a person can do
 
-  /** Connect to a server; an empty page shows the first example. Returns what ends it. */
+  /** Connect to a server; a page that came with no state of its own shows the first example. Returns what ends it. */
   start(url: string, connect?: (url: string) => Socket): () => void {
-    if (this.text === '') this.useExample(EXAMPLES[0]!);
+    if (this.text === '' && !this.#chosen) this.useExample(EXAMPLES[0]!);
     return this.server.start(url, connect);
   }
 
@@ -235,6 +237,7 @@ export class Lab {
   /** Take over a state from a link. */
   choose(chosen: Chosen): void {
     Object.assign(this, chosen);
+    this.#chosen = true;
     this.#nextEdit = Math.max(0, ...chosen.edits.map((item) => item.id)) + 1;
     this.history.clear();
     this.cancelDrag();

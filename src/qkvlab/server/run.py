@@ -47,9 +47,13 @@ def serve(model: str, *, port: int | None, host: str, browser: bool, say: Callab
 
 
 def make_server(app: ASGIApp) -> uvicorn.Server:
-    """The HTTP server around the application. `websockets-sansio` reads no further while a message waits its turn."""
+    """The HTTP server around the application. `websockets-sansio` reads no further while a message waits its turn.
+
+    Its warnings go where the program's own go: uvicorn's logging does not start where standard output is closed.
+    """
     config = uvicorn.Config(
         app,
+        log_config=None,
         log_level="warning",
         ws="websockets-sansio",
         ws_max_size=MAX_FRAME,

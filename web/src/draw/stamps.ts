@@ -130,8 +130,8 @@ export function paintHeat(ctx: CanvasRenderingContext2D, grid: Grid, values: Arr
   }
 }
 
-/** A frame around a head: the open one drawn through, the pinned one dashed, others thin. */
-export function paintFrame(ctx: CanvasRenderingContext2D, grid: Grid, index: number, kind: 'open' | 'pinned' | 'marked', palette: Palette): void {
+/** A frame around a head: the open one drawn through, the pinned one dashed, others thin; dashed and thin: before the edits. */
+export function paintFrame(ctx: CanvasRenderingContext2D, grid: Grid, index: number, kind: 'open' | 'pinned' | 'marked' | 'before', palette: Palette): void {
   const { x, y, size } = cellOf(grid, index);
   const frame = (grow: number, colour: string, thick: number) => {
     ctx.strokeStyle = colour;
@@ -139,6 +139,11 @@ export function paintFrame(ctx: CanvasRenderingContext2D, grid: Grid, index: num
     ctx.strokeRect(x - grow, y - grow, size + 2 * grow, size + 2 * grow);
   };
   if (kind === 'marked') return frame(0.5, palette.ink, 1);
+  if (kind === 'before') {
+    ctx.setLineDash([2, 2]);
+    frame(0.5, palette.soft, 1);
+    return ctx.setLineDash([]);
+  }
   frame(1, palette.paper, 4);
   if (kind === 'pinned') ctx.setLineDash([3, 2]);
   frame(1, palette.ink, 2);
