@@ -18,7 +18,7 @@ def served(smollm2_path: Path, minilm_path: Path) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Of one module: Playwright keeps an event loop running in this thread, in which other tests cannot start theirs."""
+    """Of one module: meanwhile Playwright keeps an event loop in this thread, and other tests want one of their own."""
     with launched() as browser:
         yield browser
 
