@@ -342,6 +342,17 @@ def test_no_such_layer(name: str, tiny_model: Tiny) -> None:
             getattr(trace, name)(layer)
 
 
+def test_no_such_number_of_layers(tiny_model: Tiny) -> None:
+    trace = tiny_model("llama").trace(ids=IDS)
+    with unchecked():
+        for layers in (-1, 4, 99, 1.0, True, "2"):
+            with pytest.raises(HeadError, match="layers cannot be run"):
+                trace.run(layers)
+        with pytest.raises(HeadError):
+            trace.x(3.0)
+    assert trace.run(3).layers_done == 3
+
+
 def test_texts_and_ids_that_cannot_be_traced(tiny_model: Tiny, smollm2: Any) -> None:
     gpt2 = tiny_model("gpt2")
     for wrong in ([], range(53, 54), [0, -1], [3] * 65):

@@ -10,11 +10,11 @@ import numpy as np
 from ._parallel import one_blas_thread
 from ._shapes import Array, Float
 from .edits import Edit, Here, edit_scores, visible
-from .errors import UnsupportedError
+from .errors import HeadError, UnsupportedError, shown
 from .mechanism import group_queries, hide, score, softmax, ungroup, write
 from .models import FAMILIES, no_tap, unembed
 from .recording import Rows, first_rows
-from .spec import Head, ModelSpec
+from .spec import Head, ModelSpec, is_whole
 
 if TYPE_CHECKING:
     from .model import Model
@@ -109,7 +109,7 @@ class Trace:
 
     def x(self, layer: int) -> Float[Array, "query d_model"]:
         """The residual as it enters the layer, [query, d_model]; `n_layer` gives the one that leaves the last."""
-        if layer != self.spec.n_layer:
+        if not is_whole(layer) or layer != self.spec.n_layer:
             self._check_layer(layer)
         return self._get(f"layer.{layer}.x", max(1, 2 * layer))
 
@@ -261,7 +261,9 @@ class Trace:
 
     def run(self, layers: int | None = None, cancelled: Callable[[], bool] | None = None) -> "Trace":
         """Run the first `layers` layers now (default: all). `cancelled` is asked between layers; if it answers
-        yes, Cancelled is raised and what has run is kept."""
+        yes, Cancelled is raised and what has run is kept. Raises HeadError for more layers than there are."""
+        if layers is not None and not (is_whole(layers) and 0 <= layers <= self.spec.n_layer):
+            raise HeadError(f"{shown(layers)} layers cannot be run; {self.spec.name} has {self.spec.n_layer}")
         self._advance(2 * (self.spec.n_layer if layers is None else layers), cancelled)
         return self
 

@@ -118,7 +118,9 @@ export class Asking {
     const about = JSON.stringify([base, query, key, at, sent]);
     const request: Request = { serial: ++this.#asked, about, text, sent, keys, parts, heads: heads.length };
     if (this.#dragEndsWith === 'next') this.#dragEndsWith = request.serial;
-    this.#transport.ask('view', fields, (reply, tensors) => this.#receive(reply, tensors, request));
+    const receive = (reply: Reply, tensors: Tensors) => this.#receive(reply, tensors, request);
+    if (urgent.length > 0) this.#transport.ask('view', fields, receive);
+    else this.#transport.ask('view', fields, receive, 0);
   }
 
   #mustWait(): boolean {

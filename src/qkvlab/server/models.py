@@ -123,6 +123,9 @@ class Models:
             model = open_source(source(opening.progress))
             _ = model.tokenizer
             opening.model = model
+            # Decoded while the page loads, so that its first picture need not wait for it.
+            model.weights.prefetch(range(model.spec.n_layer))
+            _ = model.spec.has_output and model.weights.unembedding
         except QkvLabError as error:
             opening.error = error
         except Exception as error:

@@ -37,6 +37,7 @@ interface Ask {
   lane: Lane;
   fields: object;
   onReply: OnReply;
+  patience: number;
 }
 
 interface LaneState {
@@ -79,10 +80,10 @@ export class Transport {
     };
   }
 
-  /** Ask anew; what this lane asked before is no longer wanted. */
-  ask<L extends Lane>(lane: L, fields: LaneFields[L], onReply: OnReply): void {
+  /** Ask anew; what this lane asked before is no longer wanted. A newer request lets it run for `patience` ms. */
+  ask<L extends Lane>(lane: L, fields: LaneFields[L], onReply: OnReply, patience = PATIENCE): void {
     const state = this.#lane(lane);
-    state.waiting = { lane, fields, onReply };
+    state.waiting = { lane, fields, onReply, patience };
     this.#advance(state);
   }
 
@@ -152,7 +153,7 @@ export class Transport {
   #advance(state: LaneState): void {
     clearTimeout(state.overtake);
     if (!state.waiting || this.#status !== 'open') return;
-    const patience = state.flying ? state.flying.since + PATIENCE - Date.now() : 0;
+    const patience = state.flying ? state.flying.since + state.flying.patience - Date.now() : 0;
     if (patience > 0) state.overtake = setTimeout(() => this.#advance(state), patience);
     else this.#send(state, state.waiting);
   }
