@@ -155,6 +155,12 @@ def test_a_complaint_about_a_text_with_controls_is_safe() -> None:
         assert not {"\x1b", "\u202b"} & set(complaint)
 
 
+def test_a_start_token_in_front() -> None:
+    answer = asked("The cat", "cat", "--start", "--json").document()
+    assert answer["tokens"] == ["<|im_start|>", "The", " cat"]
+    assert "give one of them" in asked("The cat", "cat", "--start", "--no-special").complaint()
+
+
 # ---- streams
 
 

@@ -4,8 +4,9 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -57,18 +58,23 @@ top_option = click.option(
     "--top", type=click.IntRange(1), metavar="N", default=5, show_default="5", help="Rows to show."
 )
 no_special = click.option(
-    "--no-special", "special", flag_value=False, type=click.UNPROCESSED, default=True,
-    help="Leave out the special tokens that the tokenizer adds, as [CLS] or <s>.",
-)  # fmt: skip
-start = click.option(
-    "--start", "special", flag_value="start", type=click.UNPROCESSED,
-    help="Put the start token that the tokenizer names in front, where it adds none by itself.",
-)  # fmt: skip
+    "--no-special", is_flag=True, help="Leave out the special tokens that the tokenizer adds, as [CLS] or <s>."
+)
+start_token = click.option(
+    "--start", is_flag=True, help="Put the start token that the tokenizer names in front, where it adds none by itself."
+)
 
 
 def tracing(command: F) -> F:
-    """The options of every command that follows a text through a model."""
-    return allow_config(no_special(start(model_option(command))))
+    """The options of every command that follows a text through a model; it is given `special` for two of them."""
+
+    @wraps(command)
+    def with_special(*args: Any, no_special: bool, start: bool, **options: Any) -> Any:
+        if no_special and start:
+            raise click.UsageError("--no-special leaves out what --start puts in front; give one of them")
+        return command(*args, special="start" if start else not no_special, **options)
+
+    return allow_config(no_special(start_token(model_option(cast(F, with_special)))))
 
 
 @click.group(
