@@ -2,15 +2,30 @@
 import type { Floats } from './mechanism';
 import { place, type Plane, type Point, type Span } from './planes';
 
+/** Biases that differ by less are the same but for rounding. */
+const EQUAL = 1e-7;
+
 /**
  * For each key, the polygon in which it has the highest score if the query pointed there, within the square of a
  * half-side; empty where it wins nowhere.
  * Key j scores scale · (point of the query · point_j) + bias_j: strengthened keys have a bias, muted ones -Infinity.
  */
 export function winningRegions(points: Float64Array, biases: Floats, scale: number, halfSide: number): Point[][] {
-  const strongFirst = new Set([...hull(points), ...biases.keys()]); // most keys then lose to the first few
-  const able = [...strongFirst].filter((j) => biases[j] !== -Infinity);
-  return Array.from(biases, (bias, j) => (bias === -Infinity ? [] : region(j, able, points, biases, scale, halfSide)));
+  const able = contenders(points, biases);
+  const regions: Point[][] = Array.from(biases, () => []);
+  for (const j of able.winners) regions[j] = region(j, able.rivals, points, biases, scale, halfSide);
+  return regions;
+}
+
+/** Who may win, and whom each of them must beat, the strong ones first. With equal biases only corners of the hull win. */
+function contenders(points: Float64Array, biases: Floats): { winners: number[]; rivals: number[] } {
+  const seen = Array.from(biases.keys()).filter((j) => biases[j] !== -Infinity);
+  const corners = hull(points, seen);
+  const spread = seen.reduce((most, j) => Math.max(most, Math.abs(biases[j]! - biases[seen[0]!]!)), 0);
+  const place = (j: number) => `${points[2 * j]} ${points[2 * j + 1]}`;
+  const taken = new Set(corners.map(place)); // several keys may stand on one corner
+  if (spread < EQUAL) return { winners: seen.filter((j) => taken.has(place(j))), rivals: corners };
+  return { winners: seen, rivals: [...new Set([...corners, ...seen])] };
 }
 
 /** Is there any place in the plane where no key beats this one? Without biases: is it a corner of the hull? */
@@ -23,9 +38,9 @@ export function canWin(points: Float64Array, biases: Floats, scale: number): boo
 }
 
 /** The corners of the convex hull, counter-clockwise from the leftmost; points on its sides are not corners. */
-export function hull(points: Float64Array): number[] {
+export function hull(points: Float64Array, among = Array.from({ length: points.length / 2 }, (_, j) => j)): number[] {
   const apart = (a: number, b: number) => points[2 * a]! - points[2 * b]! || points[2 * a + 1]! - points[2 * b + 1]!;
-  const sorted = Array.from({ length: points.length / 2 }, (_, j) => j).sort(apart);
+  const sorted = [...among].sort(apart);
   const order = sorted.filter((j, rank) => rank === 0 || apart(sorted[rank - 1]!, j) !== 0);
   const lower = halfHull(points, order);
   const upper = halfHull(points, order.reverse());
