@@ -227,7 +227,10 @@ def _joined(atoms: list[Atom]) -> tuple[str, str]:
 
 def _cut(atoms: list[Atom]) -> list[Sentence]:
     seen = "".join(atom.seen for atom in atoms)
-    edges = sorted({*starts(seen), *_cued(atoms, seen)})
+    edges: list[int] = []
+    for edge in sorted({*starts(seen), *_cued(atoms, seen)}):
+        if not edges or seen[edges[-1] : edge].strip():
+            edges.append(edge)
     pieces: list[list[Atom]] = [[]]
     opened: list[Atom] = []
     at = 0
