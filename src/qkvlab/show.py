@@ -143,6 +143,15 @@ def models(rows: "Iterable[Known]") -> RenderableType:
     return Group(table, Padding(places, (0, 0, 0, 1)))
 
 
+def modules(rows: "Iterable[dict[str, Any]]") -> RenderableType:
+    """The course map, row by row."""
+    table = _table("module", "title", "minutes", "needs", "here")
+    for row in rows:
+        minutes, needs = str(row.get("minutes", "")), ", ".join(row["needs"])
+        table.add_row(row["module"], row["title"], minutes, needs, "yes" if row["here"] else "no")
+    return table
+
+
 def byte_size(count: int | float) -> str:
     """Bytes in binary units, three digits."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):

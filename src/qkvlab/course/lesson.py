@@ -169,7 +169,9 @@ class _Reader:
         if len(given) < 2 or not all(isinstance(answer, str) for answer in given):
             raise answers.spot.error("answers: expected a list of two texts or more")
         if type(right.value) is not int or not 0 <= right.value < len(given):
-            raise right.spot.error(f"right: expected the place of an answer, 0 to {len(given) - 1}; got {right.value!r}")
+            raise right.spot.error(
+                f"right: expected the place of an answer, 0 to {len(given) - 1}; got {right.value!r}"
+            )
         return {"answers": [self._inline.whole(answer, answers.spot)[0] for answer in given], "right": right.value}
 
     def _line(self, entry: Entry) -> str:
@@ -209,8 +211,7 @@ class _Reader:
         name = self._known(cue.instrument, cue.spot)["name"]
         table = INSTRUMENTS[name].settings
         changes = {
-            key: _setting(name, table, key, value, written, cue.spot)
-            for key, (value, written) in cue.settings.items()
+            key: _setting(name, table, key, value, written, cue.spot) for key, (value, written) in cue.settings.items()
         }
         return {"sentence": number, "instrument": cue.instrument, "set": changes}
 

@@ -83,7 +83,7 @@ class PageFiles(StaticFiles):
         lesson = LESSON.fullmatch(path)
         if path in (".", "course", "playground") or (lesson and (page / "course" / f"{lesson[1]}.json").is_file()):
             depth = scope["path"].count("/") - 1
-            if depth:
+            if depth > 0 and scope["method"] in ("GET", "HEAD"):
                 index = (page / "index.html").read_text(encoding="utf-8")
                 return HTMLResponse(page_from(index, depth), headers={"cache-control": "no-cache"})
             path = "index.html"
