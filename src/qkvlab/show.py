@@ -1,7 +1,7 @@
 """Answers as text for a terminal: tables and bars. Numbers come ready; nothing is computed here."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType

@@ -75,7 +75,8 @@ def read_figures(path: Path) -> dict[str, str]:
 
 def course_map(folder: Path, lessons: Mapping[str, Lesson]) -> dict[str, Any]:
     """map.json: this edition's modules and the others of the full course. Raises LessonError."""
-    rows, spots = {}, {}
+    rows: dict[str, dict[str, Any]] = {}
+    spots: dict[str, Spot] = {}
     for module, spot, title, needs in _elsewhere(folder / "map.yaml"):
         if module in lessons or module in rows:
             raise spot.error(f"module {module!r} stands here and in another place")
@@ -108,7 +109,7 @@ def sha256(text: str) -> str:
 def _elsewhere(path: Path) -> Iterator[tuple[str, Spot, str, list[str]]]:
     """The modules that are not in this edition: `"1": {title: ..., needs: [...]}`."""
     for module, entry in read_entries(_text(path), Spot(_shown(path), 1)).items():
-        row = entry.value if isinstance(entry.value, dict) else {}
+        row: dict[str, Any] = entry.value if isinstance(entry.value, dict) else {}
         needs = row.get("needs")
         sound = isinstance(needs, list) and all(isinstance(need, str) for need in needs)
         if not sound or set(row) != {"title", "needs"} or not isinstance(row["title"], str):
@@ -135,7 +136,7 @@ def _badges(lesson: Lesson) -> list[str]:
     for block in lesson.instruments.values():
         model = block["settings"].get("model")
         badge = ALIASES[model].title if model in ALIASES else model or INSTRUMENTS[block["name"]].toy
-        found[badge] = None
+        found[str(badge)] = None
     return list(found)
 
 

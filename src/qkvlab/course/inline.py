@@ -69,6 +69,7 @@ class Inline:
         self._figures = figures
         self._links = links
         self._markdown = MarkdownIt("commonmark", {"html": False})
+        self._markdown.validateLink = lambda url: True  # type: ignore[method-assign]  # `_link` says what is wrong
         for name, rule in (("maths", _maths), ("figure", _figure), ("cue", _cue)):
             self._markdown.inline.ruler.before("escape", name, rule)
 
@@ -103,7 +104,8 @@ class Inline:
         if token.type == "softbreak":
             return Atom("words", " ", " ", spot)
         if token.type == "maths":
-            return Atom("whole", *token.meta["typeset"], spot)
+            shown, text = token.meta["typeset"]
+            return Atom("whole", shown, text, spot)
         if token.type == "cue":
             return Atom("cue", "", "", spot, token.meta["cue"])
         if token.type == "figure":

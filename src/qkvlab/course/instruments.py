@@ -109,7 +109,12 @@ INSTRUMENTS: dict[str, Instrument] = {
         }
     ),
     # the challenge nobody can win: only the words after the query may change
-    "later": Instrument({"model": _smollm2, "text": _cat, "head": _cat_head, "query": _it, "after": Setting("text", " was thirsty")}),
+    "later": Instrument(
+        {
+            "model": _smollm2, "text": _cat, "head": _cat_head, "query": _it,
+            "after": Setting("text", " was thirsty"),
+        }
+    ),
     # two dimensions, two bases to drag
     "toy": Instrument(
         {

@@ -12,7 +12,7 @@ from .inline import Cue, Inline, Links, Sentence
 from .instruments import FORMULAS, INSTRUMENTS, Setting
 from .places import Entry, Spot, read_entries
 
-FRONT: dict[str, tuple[type, bool]] = {
+FRONT: dict[str, tuple[type[Any], bool]] = {
     "module": (str, True), "title": (str, True), "promise": (str, True), "minutes": (int, True),
     "needs": (list, True), "narrated": (bool, True), "hero": (str, False), "spotlight": (str, False),
 }  # fmt: skip
@@ -54,8 +54,9 @@ def read_front(entries: Mapping[str, Entry], start: Spot) -> dict[str, Any]:
         if key not in FRONT:
             raise entry.spot.error(one_of("the key", key, FRONT))
         kind = FRONT[key][0]
-        sound = type(entry.value) is kind and (kind is not list or all(isinstance(need, str) for need in entry.value))
-        if not sound or (kind is str and not entry.value.strip()):
+        value: Any = entry.value
+        sound = type(value) is kind and (kind is not list or all(isinstance(need, str) for need in value))
+        if not sound or (kind is str and not value.strip()):
             raise entry.spot.error(f"{key}: expected {_WORDS[kind]}; got {entry.value!r}")
     if missing := [key for key, (_, needed) in FRONT.items() if needed and key not in entries]:
         raise start.error(f"the front matter has no {', '.join(missing)}")
