@@ -91,7 +91,7 @@ def test_what_is_not_replaced(page: Path, tmp_path: Path) -> None:
 
 def test_nothing_is_left_of_an_export_that_fails(page: Path, tmp_path: Path) -> None:
     wrong = {"lane": "view", "model": "smollm2", "text": "a", "heads": ["99.0"]}
-    with pytest.raises(CourseError, match="view request cannot be recorded: .*99"):
+    with pytest.raises(CourseError, match=r"view request cannot be recorded: .*99"):
         export_course(tmp_path / "out", page=page, asked=[wrong])
     assert [path.name for path in tmp_path.iterdir()] == ["page"]
     with pytest.raises(CourseError, match="there is no folder"):

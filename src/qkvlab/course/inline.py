@@ -282,5 +282,6 @@ def _closing(tag: str) -> str:
 
 def _sentence(atoms: list[Atom]) -> Sentence:
     shown, text = _joined(atoms)
+    shown = re.sub(r" +((?:</\w+>)+)$", r"\1", shown)
     first = next((atom for atom in atoms if atom.seen.strip()), atoms[0])
     return Sentence(shown, text, first.spot, tuple(atom.cue for atom in atoms if atom.cue is not None))
