@@ -12,7 +12,7 @@ from qkvlab.course.recorded import canonical, file_name, pack, unpack
 from qkvlab.errors import CourseError
 from terminal import run
 
-GOLDEN = Path(__file__).parent.parent / "web" / "tests" / "golden" / "recorded.json"
+GOLDEN = Path(__file__).parent.parent / "web" / "tests" / "recorded.json"
 VIEW = {"lane": "view", "model": "smollm2", "text": "The cat drank", "heads": ["13.8"], "parts": PARTS}
 INDEX = '<meta name="qkvlab-root" content="./" /><meta name="qkvlab-desk" content="live" /><script src="./assets/a.js">'
 
