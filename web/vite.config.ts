@@ -3,6 +3,7 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   plugins: [svelte({ configFile: false })],
+  base: './', // the same page stands at the root of a server and in any folder of a static host
   build: {
     outDir: '../src/qkvlab/server/page',
     emptyOutDir: true,
