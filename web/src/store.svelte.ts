@@ -345,7 +345,7 @@ export class Lab {
     const key = this.key === null ? null : toWire(this.key, this.text);
     const at = this.atEnd ? null : query;
     const base = JSON.stringify(state);
-    const uses: Record<Part, unknown[]> = {
+    const uses: Partial<Record<Part, unknown[]>> = {
       head: [heads, query],
       raw: [this.head],
       found: [this.head, query],
