@@ -22,7 +22,9 @@ Value = float | int | str | list[Any]
 class Lab:
     """The real models and their traces, opened and run once for all figures."""
 
-    def __init__(self) -> None:
+    def __init__(self, treebank: Path | None = None) -> None:
+        self.treebank = treebank
+        """A folder with GUM's `gum-dev.conllu`, where there is one."""
         self.model: Callable[[str], Model] = cache(lambda name: open_model(name))
         self._traces: dict[tuple[str, str], Trace] = {}
         self._known: dict[str, Any] = {}
@@ -59,6 +61,8 @@ class Figure:
     """What a reader would type to get it."""
     slow: bool = False
     """Whether it takes more than about 20 seconds."""
+    corpus: bool = False
+    """Whether it needs the treebank, which is no part of the project."""
 
     @property
     def what(self) -> str:
@@ -75,7 +79,7 @@ FIGURES: dict[str, Figure] = {}
 
 
 def figure(
-    show: Callable[[Any], str], run: str, slow: bool = False
+    show: Callable[[Any], str], run: str, slow: bool = False, corpus: bool = False
 ) -> Callable[[Callable[[Lab], Value]], Callable[[Lab], Value]]:
     """Make a function of a Lab a figure, under the function's own name; its docstring says what it is."""
 
@@ -83,7 +87,7 @@ def figure(
         name = compute.__name__
         if name in FIGURES:
             raise ValueError(f"there are two figures {name!r}")
-        FIGURES[name] = Figure(name, compute, show, run, slow)
+        FIGURES[name] = Figure(name, compute, show, run, slow, corpus)
         return compute
 
     return register

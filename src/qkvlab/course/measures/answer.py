@@ -92,7 +92,7 @@ def italian(lab: Lab) -> float:
     return share(lab.trace(ITALY), " Italian")
 
 
-@figure(percent(1), f"qkvlab.predict(model.trace({ITALY!r}))")
+@figure(percent(2), f"qkvlab.predict(model.trace({ITALY!r}))")
 def french(lab: Lab) -> float:
     """Probability of " French" there."""
     return share(lab.trace(ITALY), " French")

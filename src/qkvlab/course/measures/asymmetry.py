@@ -15,13 +15,13 @@ RANDOM = f"circuits.random_symmetries(model.spec, seed={SEED})"
 
 
 @figure(digits(2), TRACE + "trace.scores('13.8', masked=False)[4, 1]")
-def it_cat_score(lab: Lab) -> float:
+def score_it_cat(lab: Lab) -> float:
     """Score of " it" looking at " cat" at head 13.8."""
     return float(lab.trace(CAT).scores(HEAD, masked=False)[4, 1])
 
 
 @figure(digits(2), TRACE + "trace.scores('13.8', masked=False)[1, 4]")
-def cat_it_score(lab: Lab) -> float:
+def score_cat_it(lab: Lab) -> float:
     """Score of " cat" looking at " it" there, the mask left out."""
     return float(lab.trace(CAT).scores(HEAD, masked=False)[1, 4])
 
@@ -101,7 +101,7 @@ def symmetry_beyond(lab: Lab) -> float:
     return float(((own < random.min()) | (own > random.max())).mean())
 
 
-@figure(digits(2), "circuits.symmetries(model)[13, 8]")
+@figure(digits(3), "circuits.symmetries(model)[13, 8]")
 def symmetry_example(lab: Lab) -> float:
     """The symmetry of head 13.8."""
     return float(_own(lab)[HEAD])
