@@ -15,7 +15,7 @@ SEED = 22
 
 
 def head_weights(model: Model, head: Address) -> dict[str, Array]:
-    """What are this head's own projections? Arrays by name:
+    """What are this head's own projections, its K/V head's included? Arrays by name.
 
     `w_q`, `w_k`, `w_v` [d_model, d_head]: of the query head, and of the K/V head it reads; `b_q`, `b_k`, `b_v`
     [d_head] where the model has biases. They multiply the x that attention reads.
