@@ -50,6 +50,17 @@ def page() -> list[str]:
     return lines
 
 
+def folder(package: Path, indent: str) -> list[str]:
+    """A package: its modules, then the packages in it."""
+    lines = [f"{indent}{package.name + '/':<18} {first_line(package / '__init__.py')}"]
+    modules = sorted(module for module in package.glob("*.py") if module.name != "__init__.py")
+    lines += [f"{indent}  {module.name:<16} {first_line(module)}" for module in modules]
+    for inner in sorted(package.iterdir()):
+        if (inner / "__init__.py").is_file():
+            lines += folder(inner, indent + "  ")
+    return lines
+
+
 def drawn() -> str:
     """The tree as a fenced block."""
     lines = ["```text", "src/qkvlab/"]
@@ -58,12 +69,7 @@ def drawn() -> str:
         if entry.suffix == ".py" and entry.name != "__init__.py":
             lines.append(f"  {entry.name:<18} {first_line(entry)}")
         elif (entry / "__init__.py").is_file():
-            lines.append(f"  {entry.name + '/':<18} {first_line(entry / '__init__.py')}")
-            lines += [
-                f"    {module.name:<16} {first_line(module)}"
-                for module in sorted(entry.glob("*.py"))
-                if module.name != "__init__.py"
-            ]
+            lines += folder(entry, "  ")
     lines += page()
     lines += [f"{name + '/':<20} {what}" for name, what in OTHERS.items()]
     return "\n".join([*lines, "```", ""])
