@@ -223,6 +223,8 @@ def test_head_and_offset_are_chosen_on_one_half_and_measured_on_the_other() -> N
     found = best_head(made, "m")
     assert found.head == (0, 0) and found.selection == 0.75 and found.found.value == 0 and found.whole == 0.375
     assert best_offset(made[:2], "m") == 1 and found.baselines["offset"].value == 1 / 40 and found.n == 80
+    gain = found.gains["offset"]
+    assert (gain.value, gain.low, gain.high) == (-1 / 40,) * 3
     assert found.offset == 1 and found.lead == (30 - 9) / 40
 
 

@@ -121,13 +121,16 @@ def test_the_specialists_fit_together(lab: Lab) -> None:
             spec.head(value[name])
         if name.endswith("_value"):
             low, high = (value[name.removesuffix("value") + end] for end in ("low", "high"))
-            assert 0 <= low <= value[name] <= high <= 1
+            assert (-1 if "_gain_" in name else 0) <= low <= value[name] <= high <= 1
         if name.endswith("_n"):
             assert value[name] >= 30
     assert value["spec_documents"] == 12 and 0 < value["spec_syntax_above"] <= value["spec_syntax_ranked"]
     for rank in range(1, 5):  # the best relations were chosen for their lead, so on other documents some of it is left
         assert value[f"spec_syntax_{rank}_value"] > value[f"spec_syntax_{rank}_offset_value"]
         assert value[f"spec_syntax_{rank}_distance"] >= 1
+    assert value["spec_subject_value"] > value["spec_subject_offset_value"]
+    agreeing = value["spec_pronoun_value"] - value["spec_pronoun_agreeing_value"]
+    assert value["spec_pronoun_gain_value"] == pytest.approx(agreeing)
     assert value["spec_previous_value"] > value["spec_previous_chance_value"]
     assert value["spec_pronoun_value"] > value["spec_pronoun_chance_value"]
     assert len({value[f"spec_{look}_chance_value"] for look in ("previous", "self", "first")}) == 1

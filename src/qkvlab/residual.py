@@ -9,8 +9,9 @@ from .trace import Address, Trace
 def residual_path(trace: Trace, query: int) -> dict[str, Float[Array, " boundary"]]:
     """What becomes of a token's embedding on its way through the layers? Its length and direction at every boundary.
 
-    Arrays of [n_layer + 1]: `length`: |x|; `cosine`: of x entering the layer (at n_layer: leaving the last) with x at 0, the token's embedding
-    as the model takes it in (0 where either is zero). Runs every layer. float64 arithmetic, float32 results.
+    Arrays of [n_layer + 1]: `length`: |x|; `cosine`: of x entering the layer (at n_layer: leaving the last) with x at
+    0, the token's embedding as the model takes it in (0 where either is zero). Runs every layer. float64 arithmetic,
+    float32 results.
     """
     xs = np.stack([trace.x(layer)[query] for layer in range(trace.spec.n_layer + 1)]).astype(np.float64)
     lengths = np.linalg.norm(xs, axis=-1)

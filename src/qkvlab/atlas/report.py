@@ -42,6 +42,8 @@ class Best:
     """Its value on all documents."""
     baselines: dict[str, Interval]
     """On the documents reported on; `offset` is the fixed word offset that was best on the other half."""
+    gains: dict[str, Interval]
+    """What the head has over each baseline, drawn together: the same documents for both."""
     offset: int | None
     """That offset, in words; None where the measure has none."""
     lead: float
@@ -78,15 +80,18 @@ def best_head(documents: Sequence[Counts], measure: str) -> Best:
     offset = best_offset(selection, measure)
     of_offset = _baseline(selection, measure, f"offset {offset}").sum()
     n = np.array([_n(counts, measure) for counts in report], float)
+    hits = _hits(report, measure)[:, head.layer, head.head]
+    baselines = _baselines(report, measure, offset)
     whole = _hits(documents, measure)[:, head.layer, head.head].sum() / _total(documents, measure)
     return Best(
         measure,
         head,
         int(n.sum()),
-        interval(_hits(report, measure)[:, head.layer, head.head], n),
+        interval(hits, n),
         float(chosen[head] / _total(selection, measure)),
         float(whole),
-        {name: interval(values, n) for name, values in _baselines(report, measure, offset).items()},
+        {name: interval(values, n) for name, values in baselines.items()},
+        {name: interval(hits - values, n) for name, values in baselines.items()},
         offset,
         float((chosen[head] - of_offset) / _total(selection, measure)),
     )

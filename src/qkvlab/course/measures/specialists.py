@@ -12,6 +12,7 @@ from ...atlas.report import Best, Interval, best_head, measures
 from ...atlas.treebank import read_treebank
 from ...errors import TextError
 from ..figures import FIGURES, Figure, Lab, Value, digits, figure, percent, plain, whole
+from .lookup import HEAD
 
 ENOUGH = 30
 """Items a relation must have in the half reported on, to be ranked."""
@@ -103,11 +104,27 @@ _specialist(
     partial(best, "coreference"),
     {"chance": "chance", "nearest": "nearest", "agreeing": "nearest agreeing"},
 )
+_interval(
+    "spec_pronoun_gain",
+    "What it has over the nearest candidate that agrees, on the same documents",
+    partial(best, "coreference"),
+    lambda one: one.gains["nearest agreeing"],
+)
+_subject = partial(best, "syntax:nsubj:head")
+_specialist("subject", "looks most often from a predicate back to its subject", _subject, {"offset": "offset"})
+_add("spec_subject_distance", "The best fixed offset there, in words.", whole, _subject, lambda one: one.offset or 0)
 for _place in range(RANKED):
     _of, _name = partial(ranked, _place), f"syntax_{_place + 1}"
     _add(f"spec_{_name}_relation", "The relation, and which side of it comes later.", plain, _of, relation_name)
     _specialist(_name, f"beats a fixed word offset by most but {_place}, at a relation", _of, {"offset": "offset"})
     _add(f"spec_{_name}_distance", "The best fixed offset there, in words.", whole, _of, lambda one: one.offset or 0)
+
+
+@figure(digits(2), SCAN, slow=True, corpus=True)
+def spec_pronoun_example(lab: Lab) -> float:
+    """Share of pronouns whose antecedent head 13.8 finds, on all documents."""
+    tallies = [counts.tallies["coreference"] for counts in scanned(lab) if "coreference" in counts.tallies]
+    return float(sum(tally.hits[HEAD] for tally in tallies) / sum(tally.n for tally in tallies))
 
 
 @figure(whole, SCAN, slow=True, corpus=True)
