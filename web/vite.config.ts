@@ -1,8 +1,27 @@
 import { svelte } from '@sveltejs/vite-plugin-svelte';
+import { existsSync, readFileSync } from 'node:fs';
+import type { Plugin } from 'vite';
 import { defineConfig } from 'vitest/config';
 
+/** In development: the compiled course, where it was built, else the small one of the tests. */
+const course: Plugin = {
+  name: 'course',
+  configureServer(server) {
+    server.middlewares.use('/course/', (request, response, next) => {
+      const name = decodeURIComponent(new URL(request.url ?? '/', 'http://page').pathname).replaceAll('..', '');
+      const file = ['../src/qkvlab/server/page/course', 'tests/lesson'].map((folder) => `${folder}${name}`).find((path) => existsSync(path) && name !== '/');
+      if (!file) return next();
+      response.end(readFileSync(file));
+    });
+  },
+};
+
 export default defineConfig({
-  plugins: [svelte({ configFile: false })],
+  plugins: [svelte({ configFile: false }), course],
+  experimental: {
+    // Scripts find each other wherever the folder lies; index.html is read at /lesson/22 too, and names them from the root.
+    renderBuiltUrl: (name, { hostType }) => (hostType === 'html' ? `/${name}` : { relative: true }),
+  },
   build: {
     outDir: '../src/qkvlab/server/page',
     emptyOutDir: true,
