@@ -48,6 +48,10 @@ def _is_matrix(value: Any) -> bool:
     return len(sizes) == 1 and 0 not in sizes
 
 
+def _is_sentence(value: Any) -> bool:
+    return isinstance(value, dict) and set(value) == {"text", "query"} and all(isinstance(x, str) for x in value.values())
+
+
 def _list_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, list) and all(map(fits, value))
 
@@ -60,6 +64,7 @@ KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "number": ("a number", _is_number),
     "flag": ("true or false", lambda value: isinstance(value, bool)),
     "texts": ("a list of texts", _list_of(lambda value: isinstance(value, str))),
+    "sentences": ('a list of sentences, as {text: "...", query: " it"}', _list_of(_is_sentence)),
     "heads": ('a list of heads, as ["13.8"]', _list_of(_is_head)),
     "matrix": ("a list of rows of numbers, all of one length", _is_matrix),
     "edits": ("a list of edits, as docs/edits.md writes them", _list_of(lambda value: isinstance(value, dict))),
@@ -96,7 +101,7 @@ INSTRUMENTS: dict[str, Instrument] = {
     "catalogue": Instrument(
         {
             "model": _smollm2, "text": _cat, "head": _cat_head, "query": _it,
-            "predicted": _none, "revealed": _off, "controls": Setting("texts", []),
+            "reveal": _off, "controls": Setting("sentences", []),
         }
     ),
     # the value that flows: one key's value muted, swapped for another's, or aimed away from
@@ -104,8 +109,7 @@ INSTRUMENTS: dict[str, Instrument] = {
         {
             "model": _smollm2, "text": _italy, "head": Setting("head", "23.4"), "query": Setting("token", " speak"),
             "key": Setting("token", " Italy"), "source": Setting("token", " France"),
-            "edit": Setting("choice", "none", ("none", "mute", "swap", "aim")),
-            "strength": Setting("number", 1), "tracked": Setting("texts", [" Italian", " French"]),
+            "change": Setting("choice", "none", ("none", "mute", "swap", "aim")),
         }
     ),
     # the challenge nobody can win: only the words after the query may change
