@@ -178,6 +178,10 @@ def measured() -> list[dict[str, Any]]:
     return rows
 
 
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def main() -> None:
     """Measure, print, and keep for the docs."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -189,7 +193,7 @@ def main() -> None:
     for each in rows:
         cells = [
             each["work"],
-            *(f"{each[name]:,.3g} {each['unit']}" for name in ("median", "figure", "reach")),
+            *(f"{_short(each[name])} {each['unit']}" for name in ("median", "figure", "reach")),
             each["holds"],
         ]
         table.add_row(*cells)
