@@ -150,11 +150,11 @@ def measured() -> list[dict[str, Any]]:
     rows = []
     try:
         with launched() as browser:
-            rows.append(row("first picture, server up", first_picture(browser, server.address), "ms", 1500))
+            rows.append(row("first picture, server up", first_picture(browser, server.playground), "ms", 1500))
             context = browser.new_context(viewport={"width": 1440, "height": 900})
             page = context.new_page()
             page.add_init_script(READY)
-            page.goto(server.address)
+            page.goto(server.playground)
             page.wait_for_selector("[data-testid=bench-row]")
             times, size = typed(page, SENTENCE, len(SENTENCE), 40)
             rows.append(row("a character typed after 16 tokens → weights", times, "ms", 100))

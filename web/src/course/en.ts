@@ -139,6 +139,7 @@ export const en = {
     columns: { token: 'card', score: 'score', weight: 'weight' },
     waiting: 'Asking the model …',
     hidden: 'hidden until you predict',
+    looks: 'the one that looks',
   },
   flow: {
     title: 'The value that flows',
