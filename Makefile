@@ -1,5 +1,5 @@
 # The verbs of this project. `make play` and `make test` need nothing but Python 3.11 or later and a package index.
-.PHONY: help play test lint web docs bench clean
+.PHONY: help play test lint web docs narration bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -36,6 +36,10 @@ docs: .venv/dev ## Make the generated parts of the docs again
 	sh scripts/get-chromium
 	$(BIN)/python docs/screenshots.py
 	$(BIN)/cog -r README.md docs/*.md
+
+narration: .venv/dev ## Speak what changed in the lessons
+	$(BIN)/python -m pip install --quiet --editable ".[narration]" --constraint constraints.txt
+	$(BIN)/python -m qkvlab.course.narrate
 
 bench: .venv/dev ## Measure speed beside peers, in one run each
 	$(BIN)/qkvlab pull smollm2

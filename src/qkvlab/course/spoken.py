@@ -1,6 +1,6 @@
 """A sentence's plain text → what the voice says, "as a teacher would say it": W_q is "W sub q", 0.90 "zero point nine".
 
-The text is the compiler's: formulas are small strings (`xW_q`, `QK^T`, `√d_k`). What comes out holds words and the signs
+The text is the compiler's: formulas are small strings (`xW_q`, `QK^T`, `√d_k`). What comes out holds words and marks
 of punctuation only: a symbol that no rule knows is an error, never silence. Rules run in the order of `RULES`.
 """
 
@@ -22,9 +22,9 @@ NAMES = {
 UNITS = {
     "KiB": "kibibyte", "MiB": "mebibyte", "GiB": "gibibyte", "TiB": "tebibyte", "kB": "kilobyte", "KB": "kilobyte",
     "MB": "megabyte", "GB": "gigabyte", "TB": "terabyte", "ms": "millisecond", "µs": "microsecond", "s": "second",
-    "kbit/s": "kilobits per second", "σ": "sigma", "bytes": "bytes", "byte": "byte",
+    "kbit/s": "kilobits per second", "σ": "sigma",
 }  # fmt: skip
-"""A unit behind a number, for one; more than one take an s, where they have none."""
+"""A unit behind a number, for one; more than one take an s."""
 
 SIZES = {"M": "million", "B": "billion", "K": "thousand"}
 
@@ -57,7 +57,10 @@ def spoken(text: str) -> str:
     """What the voice says for one sentence. Raises UnspeakableError with the first sign that no rule knows."""
     said = text
     for pattern, said_as in RULES:
-        said = re.sub(pattern, said_as, said)
+        try:
+            said = re.sub(pattern, said_as, said)
+        except ValueError as error:
+            raise UnspeakableError(f"{error}, in: {text}") from None
     said = _tidied(said)
     for character in said:
         if not SAYABLE.fullmatch(character):
@@ -118,7 +121,7 @@ def _head(match: re.Match[str]) -> str:
 
 def _measured(match: re.Match[str]) -> str:
     unit = UNITS[match[2]]
-    many = "" if match[1] == "1" or unit.endswith("s") or unit == "sigma" else "s"
+    many = "" if match[1] == "1" or " per " in unit or unit == "sigma" else "s"
     return f"{decimal(match[1])} {unit}{many}"
 
 
@@ -147,7 +150,6 @@ RULES: list[tuple[str, Said]] = [
     (r"Σ(?= over\b)", "the sum"),
     (rf"(?<=[\dA-Za-z{GREEK})])\s*/\s*(?=the square root)", " over "),
     (rf"(?<![A-Za-z])([A-Za-z{GREEK}]|\d[\d,.]*|\))\s*/\s*(?=(?:[A-Za-z{GREEK}]\b|[\d(]))", r"\1 over "),
-    (r"(?<=[A-Za-z])/(?=[A-Za-z])", " or "),
     # numbers
     (r"\b(\d+(?:\.\d+)?)e(-|−)?(\d+)\b", _tiny),
     (r"()\b10\^\(?(-|−)?(\d+)\)?", _tiny),
@@ -162,11 +164,12 @@ RULES: list[tuple[str, Said]] = [
     (r"(?<![\d.,×=])\b((?:19|20)\d\d)\b(?![.,]?\d)", lambda match: year(int(match[1]))),
     (NUMBER, lambda match: decimal(match[0])),
     # signs
+    (r"(?<=[A-Za-z])/(?=[A-Za-z])", " or "),
     (r"\s+[–—-]\s+|—", ", "),
     (f"[{''.join(SIGNS)}]", lambda match: f" {SIGNS[match[0]]} "),
     (r"…|\.\.\.", ","),
     (r"[(\[]", ", "),
     (r"[)\]]", ", "),
-    (r"(?<![\w-])[A-Z]{2,5}(?=s?\b)", lambda match: " ".join(match[0])),
+    (r"(?<![\w-])[A-Z]{2,5}(?![A-Za-z])", lambda match: " ".join(match[0])),
 ]
 """(what is looked for, what is said), from the special to the general."""
