@@ -15,7 +15,7 @@ ORDER = (
     ("axes", "_shapes", "_parallel", "_memory"), ("errors",), ("mechanism",), ("text", "_bytelevel"), ("spec",),
     ("checkpoint",), ("models",), ("aim",), ("edits",), ("recording",), ("trace",), ("model",), ("reference",),
     ("words", "overview", "onehead"), ("questions",), ("kvcache",), ("effects", "sharing"), ("anatomy",), ("export",),
-    ("show",), ("course",), ("server",), ("cli",), ("__main__",),
+    ("show",), ("server",), ("course",), ("cli",), ("__main__",),
 )  # fmt: skip
 """ARCHITECTURE.md, "The walk", with the small modules in their places. A row imports only from the rows above."""
 

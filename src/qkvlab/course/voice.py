@@ -16,8 +16,10 @@ from .drift import sha256
 
 SPEED = 0.93
 """Slower than the voice's own pace, as a lesson is told."""
-PRONOUNCED = {"logit": "lˈOʤɪt", "logits": "lˈOʤɪts", "Kitaev": "kitˈɑəf"}
-"""Words that the voice's lexicon does not have, or has wrong, in its own alphabet (misaki's)."""
+PRONOUNCED = {
+    "logit": "lˈOʤɪt", "logits": "lˈOʤɪts", "Kitaev": "kitˈɑəf", "embedding": "ˌɛmbˈɛdɪŋ", "embeddings": "ˌɛmbˈɛdɪŋz",
+}  # fmt: skip
+"""Words that the voice's lexicon does not have, has wrong, or slurs, in its own alphabet (misaki's)."""
 
 
 @runtime_checkable
