@@ -1,4 +1,4 @@
-"""Lessons spoken and kept: files, times, cache, drift. The voice here is a tone; the shipped recordings are read too."""
+"""Lessons spoken and kept: files, times, cache, drift. The voice is a tone; the shipped recordings are read too."""
 
 import hashlib
 import json
