@@ -21,7 +21,9 @@ def _give(route: Any) -> None:
     if name.endswith(".wav"):
         route.fulfill(body=_silence(), content_type="audio/wav")
     elif (FILES / name).is_file():
-        route.fulfill(body=json.dumps(_shortened(json.loads((FILES / name).read_text("utf-8")))), content_type="application/json")
+        route.fulfill(
+            body=json.dumps(_shortened(json.loads((FILES / name).read_text("utf-8")))), content_type="application/json"
+        )
     else:
         route.fulfill(status=404)
 

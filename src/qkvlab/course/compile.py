@@ -1,6 +1,5 @@
 """The course's folder → the JSON, sound and pictures that stand beside the page. Needs no model and no NumPy."""
 
-import hashlib
 import json
 import re
 import shutil
@@ -10,9 +9,11 @@ from typing import Any
 
 from ..checkpoint.source import ALIASES
 from ..errors import LessonError, one_of
+from .drift import check
 from .instruments import INSTRUMENTS
 from .lesson import Lesson, read_lesson
 from .places import Spot, read_entries
+from .spoken import UnspeakableError
 
 HERE = Path(__file__).parent
 
@@ -101,11 +102,6 @@ def order(module: str) -> tuple[int, str]:
     return int(match[1] or 0), match[2]
 
 
-def sha256(text: str) -> str:
-    """A sentence's fingerprint: of its plain text in UTF-8."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def _elsewhere(path: Path) -> Iterator[tuple[str, Spot, str, list[str]]]:
     """The modules that are not in this edition: `"1": {title: ..., needs: [...]}`."""
     for module, entry in read_entries(_text(path), Spot(_shown(path), 1)).items():
@@ -149,11 +145,13 @@ def _narration(folder: Path, lesson: Lesson) -> tuple[dict[str, Any] | None, dic
         raise here.error("narrated, but never spoken: run `make narration`, or set narrated: false")
     spoken = json.loads(_text(path))
     rows = spoken["sentences"]
-    for number, (sentence, row) in enumerate(zip(lesson.sentences, rows, strict=False)):
-        if row["sha256"] != sha256(sentence.text):
-            raise sentence.spot.error(f"the voice says something else in sentence {number}: run `make narration`")
-    if len(rows) != len(lesson.sentences):
-        raise here.error(f"the voice says {len(rows)} sentences of {len(lesson.sentences)}: run `make narration`")
+    try:
+        differences = check([sentence.text for sentence in lesson.sentences], spoken)
+    except UnspeakableError as error:
+        raise here.error(str(error)) from None
+    for found in differences:
+        spot = lesson.sentences[found.sentence].spot if found.sentence < len(lesson.sentences) else here
+        raise spot.error(f"{found}: run `make narration`")
     sound = folder / "narration" / spoken["audio"]
     if not sound.is_file():
         raise here.error(f"the sound {spoken['audio']} is missing: run `make narration`")

@@ -49,7 +49,9 @@ def _is_matrix(value: Any) -> bool:
 
 
 def _is_sentence(value: Any) -> bool:
-    return isinstance(value, dict) and set(value) == {"text", "query"} and all(isinstance(x, str) for x in value.values())
+    return (
+        isinstance(value, dict) and set(value) == {"text", "query"} and all(isinstance(x, str) for x in value.values())
+    )
 
 
 def _list_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
