@@ -170,8 +170,8 @@ describe('recordings', () => {
     const parts = frames.flatMap((one) => {
       const bytes = one instanceof ArrayBuffer ? new Uint8Array(one) : new TextEncoder().encode(JSON.stringify(one));
       const head = new Uint8Array(5);
-      head[0] = one instanceof ArrayBuffer ? 1 : 0;
-      new DataView(head.buffer).setUint32(1, bytes.length, true);
+      new DataView(head.buffer).setUint32(0, bytes.length, true);
+      head[4] = one instanceof ArrayBuffer ? 1 : 0;
       return [...head, ...bytes];
     });
     return Uint8Array.from(parts).buffer;
