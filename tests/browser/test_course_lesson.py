@@ -128,7 +128,7 @@ def test_the_value_that_flows(lesson: Any, smollm2: Model, change: str) -> None:
     edits: dict[str, Edit] = {
         "mute": Mute(where="23.4", key=italy),
         "swap": SwapValue(kv_head="23.1", token=italy, source=france),
-        "aim": AimQuery(head="23.4", query=len(tokens) - 1, key=france, margin=3),
+        "aim": AimQuery(head="23.4", query=len(tokens) - 1, key=france, margin=3.0),
     }
     expect(lesson.get_by_test_id("words")).to_contain_text("Italians")
     lesson.get_by_label(change).first.check()

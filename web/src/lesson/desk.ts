@@ -15,6 +15,11 @@ export interface Carrier {
   ask(lane: string, fields: object, hear: Hear): void;
 }
 
+interface Opening {
+  hear: (info: ModelInfo) => void;
+  fail: (message: string) => void;
+}
+
 interface Ticket {
   owner: object;
   lane: string;
@@ -71,10 +76,9 @@ export class Desk {
   readonly live: boolean;
   #quick: Turn;
   #slow: Turn;
-  #models = new Map<string, { info: ModelInfo | null; hear: ((info: ModelInfo) => void)[] }>();
+  #models = new Map<string, { info: ModelInfo | null; waiting: Opening[] }>();
   /** A model on its way, with the bytes of its download where there is one. */
   onLoading: (loading: { name: string; done: number; total: number } | null) => void = () => undefined;
-  onError: (message: string) => void = () => undefined;
 
   constructor(carrier: Carrier, live = true) {
     this.live = live;
@@ -93,11 +97,11 @@ export class Desk {
   }
 
   /** A model's description, once it is open; it is opened once for all who ask. */
-  open(name: string, hear: (info: ModelInfo) => void): void {
+  open(name: string, hear: Opening['hear'], fail: Opening['fail'] = () => undefined): void {
     const known = this.#models.get(name);
     if (known?.info) return hear(known.info);
-    if (known) return void known.hear.push(hear);
-    const entry = { info: null as ModelInfo | null, hear: [hear] };
+    if (known) return void known.waiting.push({ hear, fail });
+    const entry = { info: null as ModelInfo | null, waiting: [{ hear, fail }] };
     this.#models.set(name, entry);
     this.#quick.join({ owner: entry, lane: 'open', fields: { model: name }, hear: (reply) => this.#opening(name, reply) });
   }
@@ -115,16 +119,17 @@ export class Desk {
     if (reply.part === 'progress') this.onLoading({ name, done: reply.done, total: reply.total });
     if (reply.part === 'opened') this.#opened(name, reply.model);
     if (reply.part !== 'error') return;
+    const waiting = this.#models.get(name)?.waiting ?? [];
     this.#models.delete(name);
     this.onLoading(null);
-    this.onError(reply.message);
+    for (const { fail } of waiting) fail(reply.message);
   }
 
   #opened(name: string, info: ModelInfo): void {
-    const waiting = this.#models.get(name)?.hear ?? [];
-    this.#models.set(name, { info, hear: [] });
+    const waiting = this.#models.get(name)?.waiting ?? [];
+    this.#models.set(name, { info, waiting: [] });
     this.onLoading(null);
-    for (const hear of waiting) hear(info);
+    for (const { hear } of waiting) hear(info);
   }
 }
 

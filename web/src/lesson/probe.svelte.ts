@@ -63,12 +63,14 @@ export class Probe {
     this.error = null;
     if (lane === 'ablate') [this.ablated, this.ablationsLeft] = [new Map(), null];
     const heard: Answer[] = [];
-    this.#desk.open(whole.model, (info) => {
-      if (turn !== this.#asked.get(lane)) return;
+    const current = () => turn === this.#asked.get(lane);
+    const opened = (info: ModelInfo) => {
+      if (!current()) return;
       this.info = info;
-      this.#desk.ask(this, lane, whole, (reply, tensors) => {
-        if (turn === this.#asked.get(lane)) this.#hear(lane, whole, heard, reply, tensors);
-      });
+      this.#desk.ask(this, lane, whole, (reply, tensors) => current() && this.#hear(lane, whole, heard, reply, tensors));
+    };
+    this.#desk.open(whole.model, opened, (message) => {
+      if (current()) [this.error, this.pending] = [message, false];
     });
   }
 

@@ -85,8 +85,7 @@ describe('the desk', () => {
   test('opens a model once for all who ask, and again after an error', () => {
     const [server, heard] = [new Server(), [] as string[]];
     const errors: string[] = [];
-    server.desk.onError = (message) => errors.push(message);
-    server.desk.open('smollm2', () => heard.push('lost'));
+    server.desk.open('smollm2', () => heard.push('lost'), (message) => errors.push(message));
     server.answer(0, 'error', { message: 'no such model' });
     for (const who of ['one', 'two']) server.desk.open('smollm2', ({ badge }) => heard.push(`${who}:${badge}`));
     server.answer(1, 'opened', { model: INFO });
@@ -141,6 +140,14 @@ describe('a probe', () => {
     server.answer(0, 'symmetry', { heads: 270 });
     server.answer(0, 'done');
     expect(probe.answers.get('symmetry')?.[0]?.reply).toMatchObject({ part: 'symmetry', heads: 270 });
+  });
+
+  test('says when its model cannot be opened', () => {
+    const server = new Server();
+    const probe = new Probe(server.desk);
+    probe.ask('view', { text: 'a', heads: [], parts: [] });
+    server.answer(0, 'error', { message: 'no such model' });
+    expect([probe.error, probe.pending, server.asked.length]).toEqual(['no such model', false, 1]);
   });
 
   test('says what went wrong', () => {
