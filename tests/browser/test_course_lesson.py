@@ -126,7 +126,7 @@ def test_the_value_that_flows(lesson: Any, smollm2: Model, change: str) -> None:
     tokens = smollm2.trace(ITALY).tokens
     italy, france = (qkvlab.token_index(tokens, name) for name in (" Italy", " France"))
     edits: dict[str, Edit] = {
-        "mute": Mute(where="23.4", key=italy),
+        "mute": Mute(where="23.4", key=italy, query=len(tokens) - 1),
         "swap": SwapValue(kv_head="23.1", token=italy, source=france),
         "aim": AimQuery(head="23.4", query=len(tokens) - 1, key=france, margin=3.0),
     }

@@ -84,7 +84,7 @@ def course_map(folder: Path, lessons: Mapping[str, Lesson]) -> dict[str, Any]:
         rows[module] = {"module": module, "title": title, "needs": needs, "here": False}
         spots[module] = spot
     for module, lesson in lessons.items():
-        chosen = {key: lesson.front[key] for key in ("module", "title", "promise", "minutes", "needs")}
+        chosen = {key: lesson.front[key] for key in ("module", "title", "promise", "minutes", "narrated", "needs")}
         rows[module] = {**chosen, "here": True}
         spots[module] = lesson.spots["needs"]
     for module, row in rows.items():

@@ -75,17 +75,19 @@ def page_from(index: str, depth: int) -> str:
 class PageFiles(StaticFiles):
     """The page's files. Those in `assets` have a hash in their names and never change; others are asked for anew.
 
-    `/`, `/course`, `/playground` and `/lesson/NN` are the page itself, which reads from the address what to show.
+    `/`, `/course`, `/playground` and `/lesson/NN` are the page itself, which reads from the address what to show; it
+    also says of a lesson that there is none (404).
     """
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         page = Path(str(self.directory))
         lesson = LESSON.fullmatch(path)
-        if path in (".", "course", "playground") or (lesson and (page / "course" / f"{lesson[1]}.json").is_file()):
+        if path in (".", "course", "playground") or lesson:
             depth = scope["path"].count("/") - 1
             if depth > 0 and scope["method"] in ("GET", "HEAD"):
                 index = (page / "index.html").read_text(encoding="utf-8")
-                return HTMLResponse(page_from(index, depth), headers={"cache-control": "no-cache"})
+                there = lesson is None or (page / "course" / f"{lesson[1]}.json").is_file()
+                return HTMLResponse(page_from(index, depth), 200 if there else 404, {"cache-control": "no-cache"})
             path = "index.html"
         response = await super().get_response(path, scope)
         lasting = path.startswith("assets/")
