@@ -1,5 +1,5 @@
 # The verbs of this project. `make play` and `make test` need nothing but Python 3.11 or later and a package index.
-.PHONY: help play test lint web docs claims narration bench clean
+.PHONY: help play test lint web docs claims art narration bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -42,6 +42,10 @@ claims: .venv/dev ## Measure every figure of the lessons again, on the real mode
 	$(BIN)/qkvlab pull smollm2
 	$(BIN)/qkvlab pull minilm
 	$(BIN)/python -m qkvlab.course.claims
+
+art: .venv/dev ## Draw the illustrations of the lessons
+	$(BIN)/qkvlab pull smollm2
+	$(BIN)/python -m qkvlab.course.illustrate
 
 narration: ## Speak what changed in the lessons
 	@test -d .venv || $(MAKE) .venv/dev

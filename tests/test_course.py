@@ -1,13 +1,17 @@
 """The course: what a lesson file may hold, where its sentences end, and where a broken one breaks."""
 
 import json
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from qkvlab.course.compile import HERE, compile_course, read_lessons
 from qkvlab.course.drift import sha256
+from qkvlab.course.illustrate import PICTURES, THEMES
 from qkvlab.course.instruments import INSTRUMENTS
 from qkvlab.course.lesson import Lesson, read_lesson
 from qkvlab.course.maths import MathsError, typeset
@@ -246,7 +250,7 @@ def test_a_link_to_no_lesson(course: Path) -> None:
 
 
 def test_a_picture_that_is_missing(course: Path) -> None:
-    assert "22.md:7: course/art has no picture" in broken(course, "lessons/22.md", "narrated:", "hero: none\nnarrated:")
+    assert "22.md:8: course/art has no picture" in broken(course, "lessons/22.md", "hero: hero", "hero: none")
 
 
 def narrate(course: Path) -> None:
@@ -271,3 +275,17 @@ def test_the_voice_says_what_the_lesson_says(course: Path) -> None:
 
 def test_a_voice_that_is_missing(course: Path) -> None:
     assert "12.md:7: narrated, but never spoken" in broken(course, "lessons/12.md", "narrated: false", "narrated: true")
+
+
+def test_the_pictures_are_of_the_model_as_it_is(smollm2: Any) -> None:
+    for name, (text, draw, _) in PICTURES.items():
+        trace = smollm2.trace(text)
+        for theme, colours in THEMES.items():
+            kept = (HERE / "art" / f"{name}-{theme}.svg").read_text(encoding="utf-8")
+            drawn = draw(trace, colours)
+            assert re.sub(r"[\d.]+", "0", kept) == re.sub(r"[\d.]+", "0", drawn)
+            np.testing.assert_allclose(_numbers(kept), _numbers(drawn), atol=0.2)
+
+
+def _numbers(picture: str) -> list[float]:
+    return [float(number) for number in re.findall(r"\d+(?:\.\d+)?", picture)]

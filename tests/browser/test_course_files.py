@@ -26,7 +26,9 @@ def hosted(tmp_path: Path) -> Iterator[str]:
     folder = tmp_path / "some" / "folder"
     shutil.copytree(PAGE, folder)
     index = folder / "index.html"
-    html = index.read_text("utf-8").replace('name="qkvlab-desk" content="live"', 'name="qkvlab-desk" content="recorded"')
+    html = index.read_text("utf-8").replace(
+        'name="qkvlab-desk" content="live"', 'name="qkvlab-desk" content="recorded"'
+    )
     index.write_text(html, "utf-8")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path))
     threading.Thread(target=server.serve_forever, daemon=True).start()

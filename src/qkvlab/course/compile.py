@@ -15,6 +15,8 @@ from .lesson import Lesson, read_lesson
 from .places import Spot, read_entries
 from .spoken import UnspeakableError
 
+ART = ("-light.svg", "-dark.svg", ".txt")
+"""What a picture of `course/art` consists of: both themes, and the words for who cannot see it."""
 HERE = Path(__file__).parent
 
 
@@ -24,7 +26,7 @@ def compile_course(folder: Path = HERE) -> dict[str, bytes]:
     files = {"map.json": _json(course_map(folder, lessons))}
     for module, lesson in lessons.items():
         narration, sound = _narration(folder, lesson)
-        files[f"{module}.json"] = _json({**_compiled(lesson), "narration": narration})
+        files[f"{module}.json"] = _json({**_compiled(folder, lesson), "narration": narration})
         files |= sound
     for picture in sorted((folder / "art").glob("*.svg")):
         files[f"art/{picture.name}"] = picture.read_bytes()
@@ -49,9 +51,9 @@ def read_lessons(folder: Path = HERE) -> dict[str, Lesson]:
         if lesson.module != path.stem:
             raise lesson.spots["module"].error(f"module {lesson.module!r} stands in a file of another name")
         for name in filter(None, (lesson.front["hero"], lesson.front["spotlight"])):
-            if not any((folder / "art").glob(f"{name}*.svg")):
+            if not all((folder / "art" / f"{name}{end}").is_file() for end in ART):
                 key = "hero" if name == lesson.front["hero"] else "spotlight"
-                raise lesson.spots[key].error(f"course/art has no picture {name!r}")
+                raise lesson.spots[key].error(f"course/art has no picture {name!r}, or not all of its files: {ART}")
         lessons[lesson.module] = lesson
     for lesson in lessons.values():
         for module, spot in lesson.links.lessons:
@@ -121,9 +123,18 @@ def _no_circle(rows: Mapping[str, dict[str, Any]], spots: Mapping[str, Spot]) ->
         raise spots[left[0]].error(f"these modules need one another in a circle: {', '.join(left)}")
 
 
-def _compiled(lesson: Lesson) -> dict[str, Any]:
+def _compiled(folder: Path, lesson: Lesson) -> dict[str, Any]:
     front = {key: value for key, value in lesson.front.items() if key != "narrated"}
+    front |= {key: _art(folder, front[key]) for key in ("hero", "spotlight")}
     return {**front, "sections": lesson.sections, "cues": lesson.cues, "badges": _badges(lesson)}
+
+
+def _art(folder: Path, name: str | None) -> dict[str, str] | None:
+    """An illustration in both themes, and what it shows in words."""
+    if not name:
+        return None
+    alt = _text(folder / "art" / f"{name}.txt").strip()
+    return {"light": f"art/{name}-light.svg", "dark": f"art/{name}-dark.svg", "alt": alt}
 
 
 def _badges(lesson: Lesson) -> list[str]:
