@@ -1,4 +1,4 @@
-"""`make art`: the lesson's illustrations, drawn from the vectors and weights of its two sentences, in light and dark."""
+"""`make art`: the lesson's illustrations, drawn from the vectors and weights of its two sentences, in both themes."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,9 +20,10 @@ THEMES = {
 """The page's own colours (web/src/app.css)."""
 FONT = 'font-family="DejaVu Sans, Noto Sans, system-ui, sans-serif"'
 Palette = dict[str, str]
+Number = int | float
 
 
-def strip(values: np.ndarray, x: float, y: float, width: float, height: float, colour: str) -> str:
+def strip(values: np.ndarray, x: Number, y: Number, width: Number, height: Number, colour: str) -> str:
     """A vector as signed bars around its middle, clipped at the 99th percentile of their sizes."""
     end = float(np.percentile(np.abs(values), 99)) or 1.0
     step = width / len(values)
@@ -34,7 +35,7 @@ def strip(values: np.ndarray, x: float, y: float, width: float, height: float, c
     return f'<path d="{"".join(bars)}" fill="{colour}"/>'
 
 
-def words(text: str, x: float, y: float, size: float, colour: str, anchor: str = "start", weight: int = 400) -> str:
+def words(text: str, x: Number, y: Number, size: Number, colour: str, anchor: str = "start", weight: int = 400) -> str:
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size:g}" {FONT} fill="{colour}" text-anchor="{anchor}" '
         f'font-weight="{weight}">{escape(text)}</text>'
@@ -56,7 +57,8 @@ def hero(trace: Trace, colours: Palette) -> str:
     for row, (hat, vector) in enumerate(vectors):
         y = 30 + 72 * row
         parts += [
-            f'<path d="M470 118C520 118 520 {y + 24} 560 {y + 24}" fill="none" stroke="{colours[hat]}" stroke-width="2"/>',
+            f'<path d="M470 118C520 118 520 {y + 24} 560 {y + 24}" fill="none" stroke-width="2" '
+            f'stroke="{colours[hat]}"/>',
             words("W", 566, y + 30, 18, colours[hat], weight=700),
             words(hat, 587, y + 35, 13, colours[hat], weight=700),
             strip(vector, 616, y, 300, 44, colours[hat]),
@@ -82,12 +84,12 @@ def spotlight(trace: Trace, colours: Palette) -> str:
         )
         middles.append(x + width / 2)
         x += width + 8
-    for token, weight in enumerate(weights.tolist()):
-        if token != query and weight > 0.01:
+    for token, share in enumerate(weights.tolist()):
+        if token != query and share > 0.01:
             a, b = middles[query], middles[token]
             parts.append(
                 f'<path d="M{a:.0f} 98C{a:.0f} 30 {b:.0f} 30 {b:.0f} 98" fill="none" stroke="{colours["k"]}" '
-                f'stroke-width="{1 + 6 * weight:.1f}" stroke-opacity="{0.35 + 0.65 * weight:.2f}"/>'
+                f'stroke-width="{1 + 6 * share:.1f}" stroke-opacity="{0.35 + 0.65 * share:.2f}"/>'
             )
     parts.append(words(f"{weights[key]:.2f}", (middles[query] + middles[key]) / 2, 36, 16, colours["k"], "middle", 700))
     parts.append(words("hands over: " + " · ".join(handed), middles[key], 160, 17, colours["v"], "middle", 700))
