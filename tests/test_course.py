@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qkvlab.course.compile import HERE, compile_course, read_lessons, sha256
-from qkvlab.course.instruments import INSTRUMENTS
+from qkvlab.course.instruments import INSTRUMENTS, SPECIALISTS
 from qkvlab.course.lesson import Lesson, read_lesson
 from qkvlab.course.maths import MathsError, typeset
 from qkvlab.course.sentences import starts
@@ -270,3 +270,12 @@ def test_the_voice_says_what_the_lesson_says(course: Path) -> None:
 
 def test_a_voice_that_is_missing(course: Path) -> None:
     assert "12.md:7: narrated, but never spoken" in broken(course, "lessons/12.md", "narrated: false", "narrated: true")
+
+
+def test_measured_figures_are_shipped_as_values() -> None:
+    shipped = json.loads(compile_course()["figures.json"])
+    assert shipped["spec_pronoun_head"]["value"] == "16.5" and shipped["spec_documents"]["shown"] == "12"
+    measured = json.loads((HERE / "figures.json").read_text(encoding="utf-8"))
+    assert shipped.keys() == {name for name in measured if name.startswith("spec_")}
+    heads = {name.removesuffix("_head") for name in shipped if name.endswith("_head")}
+    assert heads == {f"spec_{name}" for name in SPECIALISTS}

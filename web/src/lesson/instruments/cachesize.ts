@@ -37,8 +37,8 @@ export interface CacheSize {
 export type Unfit = 'unfit' | 'uneven';
 
 /** Why these numbers describe no model, or null. */
-export function complaint({ heads, kv_heads, ...rest }: CacheSettings): Unfit | null {
-  if (![heads, kv_heads, ...Object.values(rest)].every((value) => Number.isFinite(value) && value > 0)) return 'unfit';
+export function complaint({ layers, heads, kv_heads, d_head, context, bytes }: CacheSettings): Unfit | null {
+  if (![layers, heads, kv_heads, d_head, context, bytes].every((value) => Number.isFinite(value) && value > 0)) return 'unfit';
   return heads % kv_heads === 0 ? null : 'uneven';
 }
 

@@ -71,8 +71,8 @@ export const en2 = {
   toy: {
     title: 'Two matrices to drag',
     badge: 'toy, 2-D',
-    planes: { q: 'W_q: what each word looks for', k: 'W_k: what each word can be found by' },
-    tiedPlane: 'W_k is W_q now',
+    planes: { q: 'W_q: looking for', k: 'W_k: found by' },
+    tiedPlane: 'W_k = W_q: found by',
     handle: (matrix: string, row: number, x: string, y: string) => `${matrix}, row ${row}: ${x}, ${y}. Arrow keys move it, with Shift further.`,
     words: 'Words',
     x: 'x',
@@ -106,7 +106,8 @@ export const en2 = {
       'cop, head looks back': 'predicate → its “be”',
     } as Record<string, string>,
     baselines: { chance: 'chance', offset: (n: number) => `always ${n} ${n === 1 ? 'word' : 'words'} back`, nearest: 'nearest noun', agreeing: 'nearest that agrees' },
-    measured: (documents: string) => `The best head of each kind, found and scored on ${documents} documents of GUM’s dev part; the sentence below is ours and was not measured.`,
+    measured: (documents: string) =>
+      `${documents} documents of GUM’s dev part: each head was chosen on one half and scored on the other. A hit: of all candidates, the right one gets the largest weight. Dashed: the best baseline. The sentence below is ours and was not measured.`,
     loading: 'Fetching the measured figures …',
     broken: 'The measured figures could not be fetched.',
     looks: (head: string, query: string, weight: string, key: string) => `At head ${head}, ${query} gives most of its weight, ${weight}, to ${key}.`,
