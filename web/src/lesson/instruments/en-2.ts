@@ -75,6 +75,7 @@ export const en2 = {
     tiedPlane: 'W_k = W_q: found by',
     handle: (matrix: string, row: number, x: string, y: string) => `${matrix}, row ${row}: ${x}, ${y}. Arrow keys move it, with Shift further.`,
     words: 'Words',
+    beyond: (words: string) => `beyond the frame: ${words}`,
     x: 'x',
     tie: 'Tie them: W_k = W_q',
     reset: 'Start again',
@@ -105,12 +106,12 @@ export const en2 = {
       'case, head looks back': 'noun → its preposition',
       'cop, head looks back': 'predicate → its “be”',
     } as Record<string, string>,
-    baselines: { chance: 'chance', offset: (n: number) => `always ${n} ${n === 1 ? 'word' : 'words'} back`, nearest: 'nearest noun', agreeing: 'nearest that agrees' },
+    baselines: { chance: 'chance', offset: (n: number) => `always ${n} ${n === 1 ? 'word' : 'words'} back`, nearest: 'nearest candidate', agreeing: 'nearest that agrees' },
     measured: (documents: string) =>
       `${documents} documents of GUM’s dev part: each head was chosen on one half and scored on the other. A hit: of all candidates, the right one gets the largest weight. Dashed: the best baseline. The sentence below is ours and was not measured.`,
     loading: 'Fetching the measured figures …',
     broken: 'The measured figures could not be fetched.',
-    looks: (head: string, query: string, weight: string, key: string) => `At head ${head}, ${query} gives most of its weight, ${weight}, to ${key}.`,
+    looks: (head: string, query: string, weight: string, key: string) => `At head ${head}, ${query} gives its largest weight, ${weight}, to ${key}.`,
     caption: (head: string) => `Head ${head} on this sentence: each row is a query`,
   },
   playground: {
