@@ -12,7 +12,7 @@ import pytest
 from qkvlab.course.compile import HERE, compile_course, read_lessons
 from qkvlab.course.drift import sha256
 from qkvlab.course.illustrate import PICTURES, THEMES
-from qkvlab.course.instruments import INSTRUMENTS
+from qkvlab.course.instruments import INSTRUMENTS, SPECIALISTS
 from qkvlab.course.lesson import Lesson, read_lesson
 from qkvlab.course.maths import MathsError, typeset
 from qkvlab.course.sentences import starts
@@ -289,3 +289,12 @@ def test_the_pictures_are_of_the_model_as_it_is(smollm2: Any) -> None:
 
 def _numbers(picture: str) -> list[float]:
     return [float(number) for number in re.findall(r"\d+(?:\.\d+)?", picture)]
+
+
+def test_measured_figures_are_shipped_as_values() -> None:
+    shipped = json.loads(compile_course()["figures.json"])
+    assert shipped["spec_pronoun_head"]["value"] == "16.5" and shipped["spec_documents"]["shown"] == "12"
+    measured = json.loads((HERE / "figures.json").read_text(encoding="utf-8"))
+    assert shipped.keys() == {name for name in measured if name.startswith("spec_")}
+    heads = {name.removesuffix("_head") for name in shipped if name.endswith("_head")}
+    assert heads == {f"spec_{name}" for name in SPECIALISTS}

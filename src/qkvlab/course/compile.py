@@ -18,12 +18,14 @@ from .spoken import UnspeakableError
 ART = ("-light.svg", "-dark.svg", ".txt")
 """What a picture of `course/art` consists of: both themes, and the words for who cannot see it."""
 HERE = Path(__file__).parent
+SHIPPED = "spec_"
+"""Figures of this beginning are shipped as values too, for the instrument `specialists`."""
 
 
 def compile_course(folder: Path = HERE) -> dict[str, bytes]:
     """Every file of the compiled course by its name. Raises LessonError for the first thing that is wrong."""
     lessons = read_lessons(folder)
-    files = {"map.json": _json(course_map(folder, lessons))}
+    files = {"map.json": _json(course_map(folder, lessons)), "figures.json": _json(_figures(folder))}
     for module, lesson in lessons.items():
         narration, sound = _narration(folder, lesson)
         files[f"{module}.json"] = _json({**_compiled(folder, lesson), "narration": narration})
@@ -121,6 +123,13 @@ def _no_circle(rows: Mapping[str, dict[str, Any]], spots: Mapping[str, Spot]) ->
         done |= fresh
     if left := sorted(set(rows) - done, key=order):
         raise spots[left[0]].error(f"these modules need one another in a circle: {', '.join(left)}")
+
+
+def _figures(folder: Path) -> dict[str, Any]:
+    """figures.json: what instruments show of the measured figures that no request gives (`spec_...`), by name."""
+    entries: dict[str, Any] = json.loads(_text(folder / "figures.json"))
+    shipped = {name: entry for name, entry in entries.items() if name.startswith(SHIPPED)}
+    return {name: {"value": entry["value"], "shown": entry["shown"]} for name, entry in shipped.items()}
 
 
 def _compiled(folder: Path, lesson: Lesson) -> dict[str, Any]:

@@ -79,6 +79,10 @@ _it, _cat_head = Setting("token", " it"), Setting("head", "13.8")
 _off, _none = Setting("flag", False), Setting("token", None)
 
 
+SPECIALISTS = ("previous", "self", "first", "syntax_1", "syntax_2", "syntax_3", "syntax_4", "pronoun")
+"""The measured heads, as the figures `spec_*` name them."""
+
+
 @dataclass(frozen=True)
 class Instrument:
     """An instrument: its settings by name, and its badge where it runs on no model."""
@@ -125,7 +129,7 @@ INSTRUMENTS: dict[str, Instrument] = {
     "toy": Instrument(
         {
             "words": Setting("texts", ["cat", "drank", "it"]),
-            "points": Setting("matrix", [[1.0, 0.25], [0.25, 1.0], [-0.5, 0.75]]),
+            "points": Setting("matrix", [[1.5, 0.5], [0.5, 1.5], [-0.8, 1.0]]),
             "w_q": Setting("matrix", [[1, 0], [0, 1]]), "w_k": Setting("matrix", [[1, 0], [0, 1]]), "tied": _off,
         },
         toy="toy, 2-D",
@@ -134,11 +138,12 @@ INSTRUMENTS: dict[str, Instrument] = {
     "tie": Instrument({"model": _smollm2, "text": _cat, "head": _cat_head, "query": _it, "tied": _off}),
     # how symmetric is W_q W_kᵀ, head by head, beside a random matrix of the same size
     "symmetry": Instrument({"model": _smollm2, "head": Setting("head", None)}),
-    # heads that were measured to do one thing
+    # heads that were measured to do one thing; `which` is one of them, null the first of its kind. A text of the
+    # lesson's takes the place of the instrument's own sentence
     "specialists": Instrument(
         {
-            "model": _smollm2, "text": _cat, "head": Setting("head", None),
-            "kind": Setting("choice", "position", ("position", "syntax", "pronouns")),
+            "model": _smollm2, "kind": Setting("choice", "position", ("position", "syntax", "pronouns")),
+            "which": Setting("choice", None, SPECIALISTS), "text": Setting("text", None), "query": _none,
         }
     ),
     # switch heads off
@@ -165,7 +170,7 @@ INSTRUMENTS: dict[str, Instrument] = {
     "masks": Instrument(
         {
             "model": Setting("choice", "minilm", ("minilm", "smollm2")), "text": _cat,
-            "head": Setting("head", "2.5"), "query": Setting("token", "cat"),
+            "head": Setting("head", "2.8"), "query": Setting("token", "it"),
         }
     ),
     # the K/V cache: what grows with the text, and what fewer K/V heads save
