@@ -79,7 +79,7 @@ _it, _cat_head = Setting("token", " it"), Setting("head", "13.8")
 _off, _none = Setting("flag", False), Setting("token", None)
 
 
-SPECIALISTS = ("previous", "self", "first", "syntax_1", "syntax_2", "syntax_3", "syntax_4", "pronoun")
+SPECIALISTS = ("previous", "self", "first", "subject", "syntax_1", "syntax_2", "syntax_3", "syntax_4", "pronoun")
 """The measured heads, as the figures `spec_*` name them."""
 
 
@@ -149,8 +149,8 @@ INSTRUMENTS: dict[str, Instrument] = {
     # switch heads off
     "heads": Instrument(
         {
-            "model": _smollm2, "text": _italy, "off": Setting("heads", []),
-            "predicted": Setting("text", None), "tracked": Setting("texts", [" Italian", " French"]),
+            "model": _smollm2, "text": _italy, "layer": Setting("whole", 23), "off": Setting("heads", []),
+            "tracked": Setting("texts", [" Italian", " French"]),
         }
     ),
     # Σ over heads of z · W_o, beside the attention output

@@ -99,6 +99,7 @@ export const en2 = {
       self: 'itself',
       first: 'the first token',
       pronoun: 'what a pronoun stands for',
+      subject: 'verb → its subject, before it',
     } as Record<string, string>,
     relations: {
       'obj, dependent looks back': 'object → its verb',

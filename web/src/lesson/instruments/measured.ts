@@ -19,6 +19,7 @@ export const EXAMPLES: Record<string, Example> = {
   previous: { kind: 'position', text: CLOCK, query: ' clock' },
   self: { kind: 'position', text: CLOCK, query: ' wall' },
   first: { kind: 'position', text: CLOCK, query: ' noon' },
+  subject: { kind: 'syntax', text: 'The tall man in the garden sings', query: ' sings' },
   syntax_1: { kind: 'syntax', text: 'The girl slowly opened the small blue door', query: ' door' },
   syntax_2: { kind: 'syntax', text: 'They sell fresh bread and white cheese', query: ' cheese' },
   syntax_3: { kind: 'syntax', text: 'The keys lay under a heavy stone', query: ' stone' },
