@@ -21,6 +21,8 @@ export interface Asked extends Record<string, object> {
 const DEFAULTS: Record<string, object> = {
   view: { model: MODEL, edits: [], query: null, key: null, at: null, tracked: [] },
   sharing: { model: MODEL },
+  weights: { model: MODEL },
+  symmetry: { model: MODEL },
 };
 const OTHER = { model: MODEL, edits: [], at: null };
 /** Answers that come bit by bit are shown as they come. */
