@@ -89,7 +89,7 @@ INSTRUMENTS: dict[str, Instrument] = {
     "hats": Instrument(
         {
             "model": _smollm2, "text": _cat, "head": _cat_head, "query": _it,
-            "hat": Setting("choice", "query", ("query", "key", "value")),
+            "hat": Setting("choice", "query", ("query", "key", "value")), "rotated": _off,
         }
     ),
     # the library lookup: predict, then reveal; `controls` are sentences where the head does otherwise
@@ -112,7 +112,7 @@ INSTRUMENTS: dict[str, Instrument] = {
     "later": Instrument(
         {
             "model": _smollm2, "text": _cat, "head": _cat_head, "query": _it,
-            "after": Setting("text", " was thirsty"),
+            "after": Setting("text", " was thirsty"), "tried": Setting("texts", []),
         }
     ),
     # two dimensions, two bases to drag
@@ -138,7 +138,7 @@ INSTRUMENTS: dict[str, Instrument] = {
     # switch heads off
     "heads": Instrument(
         {
-            "model": _smollm2, "text": _italy, "off": Setting("heads", []),
+            "model": _smollm2, "text": _italy, "layer": Setting("whole", 23), "off": Setting("heads", []),
             "predicted": Setting("text", None), "tracked": Setting("texts", [" Italian", " French"]),
         }
     ),
