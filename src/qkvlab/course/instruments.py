@@ -100,7 +100,7 @@ INSTRUMENTS: dict[str, Instrument] = {
     "hats": Instrument(
         {
             "model": _smollm2, "text": _cat, "head": _cat_head, "query": _it,
-            "hat": Setting("choice", "query", ("query", "key", "value")),
+            "hat": Setting("choice", "query", ("query", "key", "value")), "rotated": _off,
         }
     ),
     # the library lookup: predict, then reveal; `controls` are sentences where the head does otherwise
@@ -122,7 +122,7 @@ INSTRUMENTS: dict[str, Instrument] = {
     "later": Instrument(
         {
             "model": _smollm2, "text": _cat, "head": _cat_head, "query": _it,
-            "after": Setting("text", " was thirsty"),
+            "after": Setting("text", " was thirsty"), "tried": Setting("texts", []),
         }
     ),
     # two dimensions, two bases to drag

@@ -1,19 +1,5 @@
-/** What the instruments of the tie, the heads and the sum say. */
+/** What the instrument of the heads says. */
 export const en = {
-  tie: {
-    title: 'The real head, tied',
-    tie: 'its keys are its own queries',
-    where: (head: string) => `in head ${head} alone`,
-    waiting: 'Asking the model …',
-    missing: (query: string) => `There is no ${query} in this sentence.`,
-    looks: (query: string, key: string, weight: string) => `${query} looks most at ${key}, with ${weight}.`,
-    scores: (query: string, key: string) => `Scores without the mask: ${query} → ${key}`,
-    back: (query: string, key: string) => `${key} → ${query}`,
-    equal: 'The two are equal: one matrix can only say how alike two tokens are.',
-    differ: (gap: string) => `They differ by ${gap}.`,
-    caption: (query: string) => `The weights of ${query}`,
-    columns: { key: 'key', weight: 'weight', before: 'before' },
-  },
   heads: {
     title: 'Switch heads off',
     text: 'Sentence',
@@ -27,20 +13,5 @@ export const en = {
     from: (was: string, now: string) => `The answer goes from ${was} to ${now}.`,
     caption: 'The answers that are followed',
     columns: { token: 'answer', before: 'all heads', after: 'now', logit: 'logit, now' },
-  },
-  sum: {
-    title: 'Heads add up',
-    layer: 'layer',
-    waiting: 'Asking the model …',
-    step: 'heads added so far',
-    along: 'Length along what attention writes in the end; each bar begins where the one before ended',
-    head: (head: string) => `head ${head}`,
-    bias: 'bias',
-    total: 'sum',
-    own: 'the model’s own',
-    length: (n: string) => `length ${n}`,
-    difference: (n: string) => `Largest difference in any of the numbers: ${n}.`,
-    caption: (layer: number, token: string) => `What each head of layer ${layer} writes at ${token}`,
-    columns: { part: 'part', along: 'adds', after: 'so far', size: 'own length' },
   },
 };
