@@ -81,7 +81,7 @@ export const en1 = {
   heads: {
     title: 'Switch heads off',
     layer: 'Layer',
-    only: (head: string) => `All but ${head} off`,
+    only: (head: string) => `Only ${head}: all others off`,
     none: 'All on',
     keep: 'Keep only',
     caption: 'The next word',

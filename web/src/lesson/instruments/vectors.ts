@@ -24,7 +24,7 @@ export function project(x: Floats, w: Floats, bias: Floats | null): Float64Array
 /** Bars around a middle at 0; one unit across for each value, from -1 to 1 down. */
 export function strip(values: Floats, top: number): string {
   let path = '';
-  values.forEach((value, i) => (path += `M${i + 0.14} 0h.72v${(-value / (top || 1)).toFixed(4)}h-.72z`));
+  values.forEach((value, i) => (path += `M${(i + 0.14).toFixed(2)} 0h.72v${(-value / (top || 1)).toFixed(4)}h-.72z`));
   return path;
 }
 
