@@ -1,10 +1,11 @@
 # The verbs of this project. `make play` and `make test` need nothing but Python 3.11 or later and a package index.
-.PHONY: help play test lint web docs bench clean
+.PHONY: help play test lint web docs claims art narration bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
 NPM := $(BIN)/python hatch_build.py
 PYTHONS := hatch_build.py src tests benchmarks docs
+VOICE := import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['narration'])
 
 help: ## List the verbs
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
@@ -36,6 +37,21 @@ docs: .venv/dev ## Make the generated parts of the docs again
 	sh scripts/get-chromium
 	$(BIN)/python docs/screenshots.py
 	$(BIN)/cog -r README.md docs/*.md
+
+claims: .venv/dev ## Measure every figure of the lessons again, on the real models
+	$(BIN)/qkvlab pull smollm2
+	$(BIN)/qkvlab pull minilm
+	$(BIN)/python -m qkvlab.course.claims
+
+art: .venv/dev ## Draw the illustrations of the lessons
+	$(BIN)/qkvlab pull smollm2
+	$(BIN)/python -m qkvlab.course.illustrate
+
+narration: ## Speak what changed in the lessons
+	@test -d .venv || $(MAKE) .venv/dev
+	@# Not as an extra of this package: its build refuses a lesson whose voice says something else.
+	$(BIN)/python -m pip install --quiet $$($(BIN)/python -c "$(VOICE)")
+	$(BIN)/python -m qkvlab.course.narrate
 
 bench: .venv/dev ## Measure speed beside peers, in one run each
 	$(BIN)/qkvlab pull smollm2

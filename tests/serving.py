@@ -21,6 +21,10 @@ class Served:
     process: subprocess.Popen[str]
     address: str
 
+    @property
+    def playground(self) -> str:
+        return f"{self.address}/playground"
+
     def stop(self) -> None:
         self.process.terminate()
         self.process.communicate(timeout=20)

@@ -14,8 +14,8 @@ PACKAGE = Path(qkvlab.__file__).parent
 ORDER = (
     ("axes", "_shapes", "_parallel", "_memory"), ("errors",), ("mechanism",), ("text", "_bytelevel"), ("spec",),
     ("checkpoint",), ("models",), ("aim",), ("edits",), ("recording",), ("trace",), ("model",), ("reference",),
-    ("words", "overview", "onehead"), ("questions",), ("kvcache",), ("effects", "sharing"), ("anatomy",), ("export",),
-    ("show",), ("server",), ("cli",), ("__main__",),
+    ("words", "overview", "onehead", "residual"), ("questions",), ("circuits",), ("kvcache",), ("effects", "sharing"),
+    ("anatomy",), ("export",), ("show",), ("atlas",), ("server",), ("course",), ("cli",), ("__main__",),
 )  # fmt: skip
 """ARCHITECTURE.md, "The walk", with the small modules in their places. A row imports only from the rows above."""
 
@@ -26,7 +26,7 @@ UPHILL = {
 """Today's exceptions: (module, what it imports, where), each with its reason."""
 
 HEAVY = ("torch", "transformers", "rich", "huggingface_hub", "gguf", "jaxtyping", "safetensors", "click", "tokenizers",
-         "starlette", "uvicorn", "websockets")  # fmt: skip
+         "starlette", "uvicorn", "websockets", "markdown_it", "yaml")  # fmt: skip
 
 
 def place(module: str) -> int:

@@ -4,6 +4,7 @@ import dataclasses
 import re
 from pathlib import Path
 
+import click
 import pytest
 
 from qkvlab import axes, edits
@@ -16,11 +17,16 @@ def page(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("command", list(cli.commands))
+COMMANDS = {name: command for name, command in cli.commands.items()}
+for group in [command for command in cli.commands.values() if isinstance(command, click.Group)]:
+    COMMANDS |= {f"{group.name} {name}": command for name, command in group.commands.items()}
+
+
+@pytest.mark.parametrize("command", list(COMMANDS))
 def test_every_command_and_option_is_in_the_docs(command: str) -> None:
     text = page("docs/cli.md")
     assert f"## `qkvlab {command}`" in text
-    for parameter in cli.commands[command].params:
+    for parameter in COMMANDS[command].params:
         for option in parameter.opts:
             assert option.startswith("-") is False or option in text
 

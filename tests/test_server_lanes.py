@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from page import PARTS, Page
-from qkvlab import effects, overview, questions, words
+from qkvlab import circuits, effects, overview, questions, residual, words
 from qkvlab.edits import Ablate, AimQuery, Mute, ScaleScores, ShiftQuery, SwapValue, edit_from_dict
 from qkvlab.kvcache import cache_size
 from qkvlab.mechanism import softmax
@@ -101,6 +101,50 @@ def test_the_other_parts_of_the_first_sentence(page: Page, smollm2: Any) -> None
     assert [value["index"] for value in got["values"]] == [4, 1] and "index" not in got["blend"]
     assert [w["text"] for w in got["values"][1]["promotes"]] == [w["text"] for w in expected["values"][1]["promotes"]]
     assert parts["done"].reply["unchanged"] == [] and parts["done"].reply["ms"] > 0
+
+
+def test_the_residual_and_what_is_written_into_it(page: Page, smollm2: Any) -> None:
+    mute = {"kind": "mute", "where": "13.8", "key": 1, "query": 4}
+    for edits in ([], [mute]):
+        trace = smollm2.trace(CAT, edits=[Mute(where="13.8", key=1, query=4)] if edits else [])
+        parts = page.view(CAT, heads=["13.8", "2.1"], query=4, parts=["writes", "residual"], edits=edits)
+        assert list(parts) == ["tokens", "writes", "residual", "done"] and "unchanged" in parts["done"].reply
+        arrays, _ = residual.layer_writes(trace, 13, 4)
+        got = parts["writes"]
+        assert {name: got.reply[name] for name in ("layer", "query")} == {"layer": 13, "query": 4}
+        assert set(got.arrays) == {"heads", "out"} and got.arrays["heads"].shape == (9, 576)
+        for name, wanted in arrays.items():
+            np.testing.assert_allclose(got.arrays[name], wanted, rtol=1e-3, atol=1e-4)
+        left = abs(got.arrays["heads"].astype(np.float64).sum(axis=0) - got.arrays["out"]).max()
+        assert got.reply["difference"] == pytest.approx(left) and left < 1e-4
+        assert parts["residual"].reply["query"] == 4
+        for name, wanted in residual.residual_path(trace, 4).items():
+            np.testing.assert_allclose(parts["residual"].arrays[name], wanted, rtol=1e-3, atol=1e-4)
+    assert list(page.view(CAT, heads=[], parts=["writes"])) == ["tokens", "done"]
+
+
+def test_the_weights_of_a_head(page: Page, smollm2: Any) -> None:
+    parts = page.parts(lane="weights", model="smollm2", head="13.8")
+    reply, arrays = parts["weights"].reply, parts["weights"].arrays
+    assert (reply["head"], reply["kv_head"], reply["qk_norm"]) == ("13.8", 2, False)
+    assert {name: array.shape for name, array in arrays.items()} == dict.fromkeys(["w_q", "w_k", "w_v"], (576, 64))
+    trace = smollm2.trace(CAT)
+    for name, wanted in (("q", trace.q_raw(13)[8]), ("k", trace.k_raw(13)[2]), ("v", trace.values("13.8"))):
+        np.testing.assert_allclose(trace.normed(13) @ arrays[f"w_{name}"], wanted, rtol=1e-3, atol=1e-3)
+    encoder = page.parts(lane="weights", model="minilm", head="3.4")["weights"].arrays
+    assert set(encoder) == {"w_q", "w_k", "w_v", "b_q", "b_k", "b_v"} and encoder["b_v"].shape == (32,)
+    assert page.error(lane="weights", model="smollm2", head="99.1")[0] == "HeadError"
+    assert page.error(lane="weights", model="smollm2")[1] == "weights: the field head is missing"
+    assert page.error(lane="weights", model="smollm2", head=3)[0] == "RequestError"
+
+
+def test_symmetry_beside_random_matrices(page: Page, smollm2: Any) -> None:
+    parts = page.parts(lane="symmetry", model="smollm2")
+    frame = parts["symmetry"]
+    assert frame.reply["seed"] == circuits.SEED and list(parts) == ["symmetry", "done"]
+    equal(frame.arrays["heads"], circuits.symmetries(smollm2))
+    equal(frame.arrays["random"], circuits.random_symmetries(smollm2.spec))
+    assert page.parts(lane="symmetry", model="minilm")["symmetry"].arrays["random"].shape == (6, 12)
 
 
 def test_two_heads_are_sent_apart(page: Page) -> None:

@@ -142,6 +142,35 @@ def test_no_path_leads_out(site: Served, path: str) -> None:
     assert status in (400, 404) and "secret" not in body
 
 
+def test_a_lesson_s_address_is_the_page_led_up(site: Served, built: Path) -> None:
+    (built / "course").mkdir(exist_ok=True)
+    (built / "course" / "22.json").write_text("{}")
+    (built / "index.html").write_text(
+        '<!doctype html><title>the page</title><script src="./assets/page-1a2b.js"></script>'
+    )
+    for path, leads in (
+        ("/", "./"), ("/course", "./"), ("/playground", "./"), ("/course/", "../"), ("/lesson/22", "../"),
+        ("/lesson/22/", "../../"),
+    ):  # fmt: skip
+        status, headers, body = get(site, path)
+        assert status == 200 and f'src="{leads}assets/' in body and headers["cache-control"] == "no-cache"
+        assert "content-security-policy" in headers
+    assert get(site, "/lesson/23")[0] == get(site, "/lesson/..%2f22")[0] == get(site, "/lesson")[0] == 404
+    status, headers, body = get(site, "/course/22.json")
+    assert (status, body, headers["cache-control"]) == (200, "{}", "no-cache")
+
+
+def test_sound_comes_in_ranges(site: Served, built: Path) -> None:
+    (built / "course").mkdir(exist_ok=True)
+    (built / "course" / "22.mp3").write_bytes(b"0123456789")
+    status, headers, body = get(site, "/course/22.mp3", Range="bytes=3-5")
+    assert (status, body, headers["content-range"]) == (206, "345", "bytes 3-5/10")
+    assert headers["content-type"] == "audio/mpeg" and "media-src 'self'" in headers["content-security-policy"]
+    assert get(site, "/course/22.mp3", Range="bytes=-2")[2] == "89"
+    assert get(site, "/course/22.mp3", Range="bytes=20-")[0] == 416
+    assert get(site, "/course/22.mp3")[1]["accept-ranges"] == "bytes"
+
+
 def test_a_page_that_is_not_built_says_how(served: Served, tmp_path: Path) -> None:
     from qkvlab.server.rooms import furnish
 

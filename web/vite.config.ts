@@ -1,8 +1,24 @@
 import { svelte } from '@sveltejs/vite-plugin-svelte';
+import { existsSync, readFileSync } from 'node:fs';
+import type { Plugin } from 'vite';
 import { defineConfig } from 'vitest/config';
 
+/** In development: the compiled course, where it was built, else the small one of the tests. */
+const course: Plugin = {
+  name: 'course',
+  configureServer(server) {
+    server.middlewares.use('/course/', (request, response, next) => {
+      const name = decodeURIComponent(new URL(request.url ?? '/', 'http://page').pathname).replaceAll('..', '');
+      const file = ['../src/qkvlab/server/page/course', 'tests/lesson'].map((folder) => `${folder}${name}`).find((path) => existsSync(path) && name !== '/');
+      if (!file) return next();
+      response.end(readFileSync(file));
+    });
+  },
+};
+
 export default defineConfig({
-  plugins: [svelte({ configFile: false })],
+  plugins: [svelte({ configFile: false }), course],
+  base: './', // the same page stands at the root of a server and in any folder of a static host
   build: {
     outDir: '../src/qkvlab/server/page',
     emptyOutDir: true,

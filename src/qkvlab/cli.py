@@ -277,6 +277,41 @@ def pull(name: str) -> None:
     click.echo(f"{source.name} is at {source.path}")
 
 
+@cli.group()
+def course() -> None:
+    """The course: lessons whose every claim is an experiment on the open model."""
+
+
+@course.command(name="list")
+@as_json
+def list_modules(json_: bool) -> None:
+    """List the modules: those of this edition, and the others they stand among."""
+    from .course.export import modules
+
+    rows = modules()
+    if json_:
+        _print_json({"modules": rows})
+        return
+    from . import show
+
+    show.stdout_console().print(show.modules(rows))
+
+
+@course.command(name="export")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Put it in the place of an earlier export.")
+def export_(folder: Path, force: bool) -> None:
+    """Write the course as a folder that any static host serves.
+
+    It holds the page, the lessons, and the model's recorded answers to all that the lessons ask; everything works
+    there but typing a text of one's own.
+    """
+    from .course.export import export_course
+
+    count = export_course(folder, force=force, say=_say)
+    click.echo(f"wrote {folder} with {count} recorded answers; any file server shows it")
+
+
 def main() -> None:
     """The program: a person's mistake becomes one line on standard error and exit status 2."""
     for stream in (sys.stdout, sys.stderr):

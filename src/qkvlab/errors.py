@@ -48,6 +48,19 @@ class RequestError(QkvLabError):
     """A message to the server that is not what docs/protocol.md says."""
 
 
+class LessonError(QkvLabError):
+    """A file of the course that is not what docs/course.md says; the message begins with file and line."""
+
+    def __init__(self, message: str, file: str, line: int) -> None:
+        super().__init__(f"{file}:{line}: {message}")
+        self.file = file
+        self.line = line
+
+
+class CourseError(QkvLabError):
+    """The course is not there, or cannot be written where it was asked for."""
+
+
 class LimitError(QkvLabError):
     """The answer would be larger than the limit that was set."""
 

@@ -37,11 +37,6 @@ def raw_arrays(trace: Trace, head: Address) -> dict[str, Float[Array, "token d_h
     return {"q_raw": trace.q_raw(at.layer)[at.head], "k_raw": trace.k_raw(at.layer)[trace.spec.kv_head(at)]}
 
 
-def residual_length(trace: Trace, head: Address, query: int) -> float:
-    """The length of the residual that enters the head's layer at a query."""
-    return float(np.linalg.norm(trace.x(trace.spec.head(head).layer)[query]))
-
-
 def _edited(trace: Trace, head: Head, stage: str) -> bool:
     """Whether an edit reaches an array of a head: through an earlier layer, or directly. (To compare the numbers would
     not tell: rows that are computed again in other company differ by rounding.)"""

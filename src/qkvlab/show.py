@@ -1,7 +1,7 @@
 """Answers as text for a terminal: tables and bars. Numbers come ready; nothing is computed here."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType
@@ -141,6 +141,15 @@ def models(rows: "Iterable[Known]") -> RenderableType:
             places.append(f"\n{row.name}: {printable(str(row.path))}")
     places.overflow = "fold"
     return Group(table, Padding(places, (0, 0, 0, 1)))
+
+
+def modules(rows: "Iterable[dict[str, Any]]") -> RenderableType:
+    """The course map, row by row."""
+    table = _table("module", "title", "minutes", "needs", "here")
+    for row in rows:
+        minutes, needs = str(row.get("minutes", "")), ", ".join(row["needs"])
+        table.add_row(row["module"], row["title"], minutes, needs, "yes" if row["here"] else "no")
+    return table
 
 
 def byte_size(count: int | float) -> str:

@@ -47,6 +47,6 @@ def new_page(browser: Any) -> Iterator[Callable[..., Any]]:
 @pytest.fixture
 def page(new_page: Callable[..., Any], served: Served) -> Any:
     """The page as it opens for the first time, with its first answer on it."""
-    opened = new_page(served.address)
+    opened = new_page(served.playground)
     opened.wait_for_selector("[data-testid=bench-row]")
     return opened

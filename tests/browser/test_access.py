@@ -54,7 +54,7 @@ def findings(page: Any, within: str = "html") -> list[str]:
 @pytest.fixture(params=["light", "dark"])
 def axed(request: Any, new_page: Callable[..., Any], served: Served) -> Any:
     """The page in one of the themes, axe within it."""
-    page = new_page(served.address, color_scheme=request.param)
+    page = new_page(served.playground, color_scheme=request.param)
     expect(page.get_by_test_id("prediction").locator("button").first).to_be_visible()
     page.evaluate(AXE.read_text(encoding="utf-8"))
     assert page.locator("html").get_attribute("data-theme") == request.param

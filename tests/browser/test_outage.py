@@ -41,7 +41,7 @@ def test_what_is_typed_while_the_server_is_gone_is_kept(
     new_page: Callable[..., Any], start: Callable[[], Served], smollm2: Any
 ) -> None:
     server = start()
-    page = new_page(server.address)
+    page = new_page(server.playground)
     area, lost = page.get_by_test_id("text"), page.get_by_test_id("lost")
     area.fill("")
     page.keyboard.type(BEFORE)

@@ -31,7 +31,7 @@ STORAGE = "() => { try { return localStorage.length; } catch (error) { return er
 
 @pytest.mark.parametrize("width", [1440, 1024, 390, 360])
 def test_nothing_sticks_out(new_page: Callable[..., Any], served: Served, width: int) -> None:
-    page = new_page(served.address, viewport={"width": width, "height": 844})
+    page = new_page(served.playground, viewport={"width": width, "height": 844})
     expect(page.get_by_test_id("prediction").locator("button").first).to_be_visible()
     expect_within(page, width)
     area = page.get_by_test_id("text")
@@ -62,7 +62,7 @@ def expect_within(page: Any, width: int) -> None:
 
 
 def test_a_tap_opens_a_tokens_menu(new_page: Callable[..., Any], served: Served) -> None:
-    page = new_page(served.address, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = new_page(served.playground, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     page.get_by_test_id("bench-row").first.wait_for()
     cat = page.locator(".backdrop .token", has_text="cat").bounding_box()
     page.touchscreen.tap(cat["x"] + cat["width"] / 2, cat["y"] + cat["height"] / 2)
@@ -101,7 +101,7 @@ def test_the_theme_stays_over_a_reload(page: Any) -> None:
 def test_storage_may_be_blocked(new_page: Callable[..., Any], served: Served) -> None:
     page = new_page("about:blank")
     page.add_init_script(BLOCK_STORAGE)
-    page.goto(served.address)
+    page.goto(served.playground)
     page.get_by_test_id("bench-row").first.wait_for()
     page.get_by_role("button", name="Dark theme").click()
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
@@ -124,7 +124,7 @@ def test_only_the_server_is_ever_asked(new_page: Callable[..., Any], served: Ser
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.on("websocket", lambda socket: asked.append(socket.url))
-    page.goto(served.address)
+    page.goto(served.playground)
     page.get_by_test_id("bench-row").first.wait_for()
     page.get_by_role("button", name="Keys and colours").click()
     page.keyboard.press("Escape")

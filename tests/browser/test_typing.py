@@ -78,7 +78,7 @@ def test_a_token_is_chosen_while_the_answer_is_on_its_way(
 
     release.append("until something is typed")
     page.route_web_socket("**/ws", between)
-    page.goto(served.address)
+    page.goto(served.playground)
     page.wait_for_selector("[data-testid=bench-row]")
     page.get_by_test_id("text").press("Control+Home")
     release.clear()
@@ -183,7 +183,7 @@ def test_composing_is_left_in_peace(
     new_page: Callable[..., Any], served: Any, smollm2: Any, start: str, parts: list[tuple[list[str], str]]
 ) -> None:
     page = new_page("about:blank")
-    wire = Wire(page, served.address)
+    wire = Wire(page, served.playground)
     area = page.get_by_test_id("text")
     area.fill(start)
     area.press("End")

@@ -95,7 +95,7 @@ export class Asking {
     const key = this.#lab.key === null ? null : toWire(this.#lab.key, this.#lab.text);
     const at = this.#lab.atEnd ? null : query;
     const base = JSON.stringify(state);
-    const uses: Record<Part, unknown[]> = {
+    const uses: Partial<Record<Part, unknown[]>> = {
       head: [heads, query],
       raw: [this.#lab.head],
       found: [this.#lab.head, query],

@@ -3,8 +3,6 @@
 export const en = {
   header: {
     title: 'QKV Lab',
-    tabs: 'Pages',
-    playground: 'Playground',
     model: 'Model',
     noModel: 'No model yet',
     shape: (layers: number, heads: number, kvHeads: number) =>
@@ -24,8 +22,6 @@ export const en = {
     nothingToExport: 'There are no numbers to export yet: type a text, and wait for the model',
     noPicture: 'This browser could not draw the picture: export SVG instead',
     full: 'Full screen',
-    light: 'Light theme',
-    dark: 'Dark theme',
     help: 'Keys and colours',
   },
   sentence: {

@@ -63,6 +63,16 @@ const opened = (): FakeSocket => {
   return sockets.at(-1)!;
 };
 
+test('after its end nothing is sent, and nothing breaks', () => {
+  const socket = opened();
+  transport.ask('view', view('a'), hear('a'));
+  stop();
+  transport.ask('view', view('ab'), hear('ab'));
+  transport.ask('effect', { ...view('a'), tracked: [1] }, hear('effect'));
+  vi.advanceTimersByTime(60_000);
+  expect([texts(socket), socket.closed, sockets.length]).toEqual([['a'], true, 1]);
+});
+
 describe('a lane', () => {
   test('asks at once, and hears every part until done', () => {
     const socket = opened();

@@ -1,5 +1,6 @@
 """The web application: the WebSocket, and the page's files as they were built."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from .session import Session
 
 PAGE = Path(__file__).parent / "page"
 """Where `make web` puts the built page."""
+LESSON = re.compile(r"lesson/(\w+)", re.ASCII)
 CONNECTIONS = 64
 """So many at once; the next is told to come later (code 1013)."""
 NOT_BUILT = """<!doctype html><html lang="en"><title>QKV Lab</title>
@@ -56,7 +58,7 @@ def make_app(rooms: Rooms, host: str, port: int, token: str | None = None, page:
 
 def _page_routes(page: Path) -> list[Route | Mount]:
     if not (page / "index.html").is_file():
-        return [Route(path, _not_built) for path in ("/", "/playground")]
+        return [Route(path, _not_built) for path in ("/", "/course", "/playground", "/lesson/{module}")]
     files = PageFiles(directory=page)
     return [Mount("/", files)]
 
@@ -65,11 +67,29 @@ async def _not_built(request: Request) -> Response:
     return HTMLResponse(NOT_BUILT, status_code=503, headers={"cache-control": "no-store"})
 
 
+def page_from(index: str, depth: int) -> str:
+    """The page's first file for an address so many folders down: its own addresses lead up as many."""
+    return index.replace('"./', '"' + "../" * depth) if depth else index
+
+
 class PageFiles(StaticFiles):
-    """The page's files. Those in `assets` have a hash in their names and never change; others are asked for anew."""
+    """The page's files. Those in `assets` have a hash in their names and never change; others are asked for anew.
+
+    `/`, `/course`, `/playground` and `/lesson/NN` are the page itself, which reads from the address what to show; it
+    also says of a lesson that there is none (404).
+    """
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        response = await super().get_response("index.html" if path in (".", "playground") else path, scope)
+        page = Path(str(self.directory))
+        lesson = LESSON.fullmatch(path)
+        if path in (".", "course", "playground") or lesson:
+            depth = scope["path"].count("/") - 1
+            if depth > 0 and scope["method"] in ("GET", "HEAD"):
+                index = (page / "index.html").read_text(encoding="utf-8")
+                there = lesson is None or (page / "course" / f"{lesson[1]}.json").is_file()
+                return HTMLResponse(page_from(index, depth), 200 if there else 404, {"cache-control": "no-cache"})
+            path = "index.html"
+        response = await super().get_response(path, scope)
         lasting = path.startswith("assets/")
         response.headers["cache-control"] = "public, max-age=31536000, immutable" if lasting else "no-cache"
         return response

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterator
 
 import numpy as np
 
-from .. import effects, overview, sharing
+from .. import circuits, effects, overview, sharing
 from ..errors import QkvLabError
 from ..spec import Head
 from ..trace import Trace
@@ -118,6 +118,28 @@ def _sharing(request: Request, rooms: Rooms, owner: Owner) -> Steps:
     return {}
 
 
+def _weights(request: Request, rooms: Rooms, owner: Owner) -> Steps:
+    """One head's own projections."""
+    model = yield from rooms.models.opened(request.model)
+    head = model.spec.head(request.head)
+    fields = {"head": str(head), "kv_head": model.spec.kv_head(head), "qk_norm": model.spec.qk_norm}
+    yield Reply("weights", fields, circuits.head_weights(model, head))
+    return {}
+
+
+def _symmetry(request: Request, rooms: Rooms, owner: Owner) -> Steps:
+    """How symmetric looking and being found are in every head, beside random matrices."""
+    model = yield from rooms.models.opened(request.model)
+    rows: dict[str, list[np.ndarray]] = {"heads": [], "random": []}
+    steps = zip(circuits.symmetry_rows(model), circuits.random_rows(model.spec), strict=True)
+    for own, random in steps:
+        rows["heads"].append(own)
+        rows["random"].append(random)
+        yield None
+    yield Reply("symmetry", {"seed": circuits.SEED}, {name: np.stack(row) for name, row in rows.items()})
+    return {}
+
+
 def _models(request: Request, rooms: Rooms, owner: Owner) -> Steps:
     """The models that can be named."""
     yield Reply("models", {"models": rooms.models.rows()})
@@ -146,6 +168,8 @@ _LANES: dict[str, Callable[[Request, Rooms, Owner], Steps]] = {
     "ablate": _ablate,
     "curve": _curve,
     "sharing": _sharing,
+    "weights": _weights,
+    "symmetry": _symmetry,
     "models": _models,
     "open": _open,
 }

@@ -17,7 +17,7 @@ MAX_FRAME = 1024**2
 MAX_TEXT, MAX_EDITS, MAX_HEADS, MAX_TRACKED, MAX_NAME = 100_000, 64, 4, 2, 300
 MAX_ID = 2**53
 """The largest whole number that a page counts exactly."""
-PARTS = ("head", "raw", "found", "heads", "overview", "prediction", "words")
+PARTS = ("head", "raw", "found", "writes", "residual", "heads", "overview", "prediction", "words")
 
 
 class Span(NamedTuple):
@@ -43,6 +43,7 @@ class Request:
     text: str = ""
     special: Special = True
     edits: tuple[dict[str, Any], ...] = ()
+    head: str = ""
     heads: tuple[str, ...] = ()
     query: Place | None = None
     key: Place | None = None
@@ -73,6 +74,8 @@ LANES: dict[str, tuple[str, ...]] = {
     "ablate": (*_STATE, "at", "tracked"),
     "curve": (*_STATE, "at", "tracked", "places"),
     "sharing": ("model",),
+    "weights": ("model", "head"),
+    "symmetry": ("model",),
     "models": (),
     "open": ("model",),
 }
@@ -83,6 +86,8 @@ _NEEDED = {
     "ablate": {"model", "text", "tracked"},
     "curve": {"model", "text", "tracked", "places"},
     "sharing": {"model"},
+    "weights": {"model", "head"},
+    "symmetry": {"model"},
     "open": {"model"},
 }
 
@@ -202,6 +207,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "text": _read_text("text", MAX_TEXT),
     "special": _read_special,
     "edits": _read_list("edits", MAX_EDITS, "edits", lambda value: isinstance(value, dict)),
+    "head": _read_text("head", MAX_NAME),
     "heads": _read_list("heads", MAX_HEADS, "heads", _is_short_text),
     "query": _read_place("query"),
     "key": _read_place("key"),

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from .. import effects, overview, questions, words
-from ..onehead import head_arrays, raw_arrays, residual_length
+from ..onehead import head_arrays, raw_arrays
+from ..residual import layer_writes, residual_length, residual_path
 from ..spec import Head
 from ..trace import Trace
 from .protocol import Reply, Request
@@ -18,7 +19,7 @@ from .traces import trace_bytes
 
 Steps = Generator[Reply | Wait | None, None, dict[str, Any]]
 """What a lane yields: replies, WAIT, or None between two pieces of work; it returns the fields of `done`."""
-_WHOLE = {"heads", "overview", "prediction"}
+_WHOLE = {"heads", "overview", "prediction", "residual"}
 """The parts that need every layer."""
 
 
@@ -102,6 +103,8 @@ def _parts_of_layer(sight: Sight, layer: int, parts: list[str]) -> Iterator[Repl
                 yield Reply("raw", {"head": str(head)}, raw_arrays(sight.after, head))
             if "found" in parts:
                 yield _found(sight, head)
+            if "writes" in parts:
+                yield _writes(sight, head)
 
 
 def _parts_of_all(sight: Sight, parts: list[str]) -> Iterator[Reply | None]:
@@ -110,6 +113,8 @@ def _parts_of_all(sight: Sight, parts: list[str]) -> Iterator[Reply | None]:
     if "prediction" in parts:
         assert scene.at is not None
         yield Reply("prediction", effects.prediction(sight.before, after, scene.at, sight.tracked))
+    if "residual" in parts:
+        yield Reply("residual", {"query": sight.query}, residual_path(after, sight.query))
     if "heads" in parts:
         yield from _heads(sight)
     if "words" in parts and sight.heads:
@@ -138,6 +143,11 @@ def _found(sight: Sight, head: Head) -> Reply:
     if sight.after is not sight.before:
         arrays["weights_before"] = questions.found(sight.before, head, sight.query)[1]
     return Reply("found", {"head": str(head), "query": sight.query}, arrays)
+
+
+def _writes(sight: Sight, head: Head) -> Reply:
+    arrays, difference = layer_writes(sight.after, head.layer, sight.query)
+    return Reply("writes", {"layer": head.layer, "query": sight.query, "difference": difference}, arrays)
 
 
 def _heads(sight: Sight) -> Iterator[Reply | None]:

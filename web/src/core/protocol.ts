@@ -74,7 +74,16 @@ export interface TextState {
   edits: Edit[];
 }
 
-export type Part = 'head' | 'raw' | 'found' | 'heads' | 'overview' | 'prediction' | 'words';
+export type Part =
+  | 'head'
+  | 'raw'
+  | 'found'
+  | 'writes'
+  | 'residual'
+  | 'heads'
+  | 'overview'
+  | 'prediction'
+  | 'words';
 /** An answer to track: a vocabulary id, or a text that is one token. */
 export type Tracked = number | string;
 
@@ -91,6 +100,8 @@ export interface LaneFields {
   ablate: TextState & { at: TokenRef | null; tracked: Tracked[] };
   curve: TextState & { places: number[]; at: TokenRef | null; tracked: Tracked[] };
   sharing: { model: string };
+  weights: { model: string; head: string };
+  symmetry: { model: string };
   models: Record<never, never>;
   open: { model: string };
 }
@@ -216,6 +227,25 @@ export interface OverviewReply {
   columns: number[];
 }
 
+/** Arrays: `heads` [n_head, d_model], `bias` [d_model] where there is one, `out` [d_model]. */
+export interface WritesReply {
+  part: 'writes';
+  layer: number;
+  query: number;
+  /** The largest one between Σ heads + bias and out. */
+  difference: number;
+}
+
+/** Arrays: `w_q`, `w_k`, `w_v` [d_model, d_head]; `b_q`, `b_k`, `b_v` [d_head] where there are biases. */
+export interface WeightsReply {
+  part: 'weights';
+  head: string;
+  /** Within its layer. */
+  kv_head: number;
+  /** Whether q and k are normalised before they are rotated. */
+  qk_norm: boolean;
+}
+
 export type Reply = { id: number; lane: Lane } & (
   | TokensReply
   | HeadReply
@@ -225,6 +255,10 @@ export type Reply = { id: number; lane: Lane } & (
   | AblateReply
   | CurveReply
   | SharingReply
+  | WritesReply
+  | WeightsReply
+  | { part: 'residual'; query: number }
+  | { part: 'symmetry'; seed: number }
   | { part: 'raw'; head: string }
   | { part: 'found'; head: string; query: number }
   | { part: 'heads'; query: number; key: number | null }

@@ -132,6 +132,7 @@ export class Transport {
     for (const state of this.#lanes.values()) clearTimeout(state.overtake);
     const socket = this.#socket;
     this.#socket = null;
+    this.#status = 'connecting'; // who asks from now on waits: nothing is sent
     socket?.close();
   }
 

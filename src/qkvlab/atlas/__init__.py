@@ -1,0 +1,1 @@
+"""The atlas: what every head of a model does, measured over a corpus, with baselines."""

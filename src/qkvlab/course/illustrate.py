@@ -1,0 +1,130 @@
+"""`make art`: the lesson's illustrations, drawn from the vectors and weights of its two sentences, in both themes."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import numpy as np
+
+from .. import questions
+from ..model import open_model
+from ..trace import Trace
+
+ART = Path(__file__).parent / "art"
+CAT, ITALY = "The cat drank because it was thirsty", "In France they speak French. In Italy they speak"
+WIDTH = 960
+THEMES = {
+    "light": {"ground": "#ffffff", "ink": "#1b1d22", "soft": "#5d5a54", "q": "#0072b2", "k": "#d55e00", "v": "#009e73"},
+    "dark": {"ground": "#1c1f24", "ink": "#eceae4", "soft": "#a3a29d", "q": "#56b4e9", "k": "#f0894a", "v": "#3ccfa0"},
+}
+"""The page's own colours (web/src/app.css)."""
+FONT = 'font-family="DejaVu Sans, Noto Sans, system-ui, sans-serif"'
+Palette = dict[str, str]
+Number = int | float
+
+
+def strip(values: np.ndarray, x: Number, y: Number, width: Number, height: Number, colour: str) -> str:
+    """A vector as signed bars around its middle, clipped at the 99th percentile of their sizes."""
+    end = float(np.percentile(np.abs(values), 99)) or 1.0
+    step = width / len(values)
+    bars = []
+    for place, share in enumerate(np.clip(values / end, -1, 1).tolist()):
+        size = abs(share) * height / 2
+        top = y + height / 2 - (size if share > 0 else 0)
+        bars.append(f"M{x + place * step:.1f} {top:.1f}h{0.72 * step:.2f}v{size:.1f}h-{0.72 * step:.2f}z")
+    return f'<path d="{"".join(bars)}" fill="{colour}"/>'
+
+
+def words(text: str, x: Number, y: Number, size: Number, colour: str, anchor: str = "start", weight: int = 400) -> str:
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size:g}" {FONT} fill="{colour}" text-anchor="{anchor}" '
+        f'font-weight="{weight}">{escape(text)}</text>'
+    )
+
+
+def hero(trace: Trace, colours: Palette) -> str:
+    """One x, three matrices, three vectors: the token " it" at head 13.8, which is its own query, key and value."""
+    at = questions.token_index(trace.tokens, " it")
+    layer, head = 13, 8
+    kv_head = trace.spec.kv_head(trace.spec.head("13.8"))
+    vectors = (("q", trace.q(layer)[head, at]), ("k", trace.k(layer)[kv_head, at]), ("v", trace.v(layer)[kv_head, at]))
+    asks = {"q": "what am I looking for?", "k": "what can others find me by?", "v": "what do I hand over?"}
+    parts = [
+        words('" it"', 40, 128, 30, colours["ink"], weight=700),
+        words("x, 576 numbers, as attention reads it in layer 13", 40, 62, 15, colours["soft"]),
+        strip(trace.normed(layer)[at], 130, 80, 330, 76, colours["soft"]),
+    ]
+    for row, (hat, vector) in enumerate(vectors):
+        y = 30 + 72 * row
+        parts += [
+            f'<path d="M470 118C520 118 520 {y + 24} 560 {y + 24}" fill="none" stroke-width="2" '
+            f'stroke="{colours[hat]}"/>',
+            words("W", 566, y + 30, 18, colours[hat], weight=700),
+            words(hat, 587, y + 35, 13, colours[hat], weight=700),
+            strip(vector, 616, y, 300, 44, colours[hat]),
+            words(asks[hat], 616, y + 62, 14, colours[hat]),
+        ]
+    return framed(parts, 250, colours)
+
+
+def spotlight(trace: Trace, colours: Palette) -> str:
+    """Where the last word looks at head 23.4, and what the value it finds hands over, in words."""
+    query = len(trace) - 1
+    weights = trace.weights("23.4")[query]
+    key = int(weights.argmax())
+    said = questions.ask(trace, key, "23.4", top=3).hands_over
+    assert said is not None, "SmolLM2 has an output head"
+    handed = [word.text.strip() for word in said.promotes[:3]]
+    parts, x, middles = [], 40.0, []
+    for token, text in enumerate(trace.tokens):
+        width = 11.4 * len(text)
+        colour = colours["q"] if token == query else colours["k"] if token == key else colours["ink"]
+        parts.append(
+            words(text.strip(), x + width / 2, 120, 20, colour, "middle", 700 if token in (query, key) else 400)
+        )
+        middles.append(x + width / 2)
+        x += width + 8
+    for token, share in enumerate(weights.tolist()):
+        if token != query and share > 0.01:
+            a, b = middles[query], middles[token]
+            parts.append(
+                f'<path d="M{a:.0f} 98C{a:.0f} 30 {b:.0f} 30 {b:.0f} 98" fill="none" stroke="{colours["k"]}" '
+                f'stroke-width="{1 + 6 * share:.1f}" stroke-opacity="{0.35 + 0.65 * share:.2f}"/>'
+            )
+    parts.append(words(f"{weights[key]:.2f}", (middles[query] + middles[key]) / 2, 36, 16, colours["k"], "middle", 700))
+    parts.append(words("hands over: " + " · ".join(handed), middles[key], 160, 17, colours["v"], "middle", 700))
+    return framed(parts, 184, colours)
+
+
+def framed(parts: Sequence[str], height: int, colours: Palette) -> str:
+    ground = f'<rect width="{WIDTH}" height="{height}" rx="10" fill="{colours["ground"]}"/>'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}">{ground}{"".join(parts)}</svg>\n'
+
+
+PICTURES: dict[str, tuple[str, Callable[[Trace, Palette], str], str]] = {
+    "hero": (
+        CAT, hero,
+        'The vector x of the token "it" in layer 13 of SmolLM2, and the three vectors that W_q, W_k and W_v of head '
+        "13.8 make of it: its query, its key and its value, drawn as bars from the model's own numbers.",
+    ),
+    "spotlight": (
+        ITALY, spotlight,
+        'In "In France they speak French. In Italy they speak", head 23.4 looks from the last word at "Italy"; the '
+        "value of that token hands over the words Italians, Italian and Italy.",
+    ),
+}  # fmt: skip
+
+
+def main() -> None:
+    """Draw all pictures."""
+    model = open_model("smollm2")
+    ART.mkdir(exist_ok=True)
+    for name, (text, draw, told) in PICTURES.items():
+        trace = model.trace(text)
+        for theme, colours in THEMES.items():
+            (ART / f"{name}-{theme}.svg").write_text(draw(trace, colours), encoding="utf-8")
+        (ART / f"{name}.txt").write_text(told + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+/** The three formulas of the lesson, as terms; how a term is set stands in Term.svelte. */
+import type { en } from '../course/en';
+
+export type SymbolName = keyof typeof en.formula.symbol;
+export type FormulaName = keyof typeof en.formula.names;
+
+/** A symbol, an operator, or a built-up term: what is set with a fraction bar, or below a sum. */
+export type Term =
+  | SymbolName
+  | { op: string }
+  | { call: string; of: Term[] }
+  | { over: Term[]; under: Term[] }
+  | { root: Term }
+  | { sum: string; of: Term[] }
+  | { row: Term[] }
+  | { product: [SymbolName, string, SymbolName, string] }
+  | { at: SymbolName; index: string };
+
+export interface Formula {
+  lines: Term[][];
+  /** What each symbol is shown by, the best instrument first. */
+  symbols: { symbol: SymbolName; instruments: readonly string[] }[];
+}
+
+const is: Term = { op: '=' };
+const RESIDUAL = ['residual', 'hats'];
+const MATRICES = ['hats', 'toy', 'playground'];
+
+export const FORMULAS: Record<FormulaName, Formula> = {
+  projection: {
+    lines: [
+      ['q', is, 'x', 'Wq'],
+      ['k', is, 'x', 'Wk'],
+      ['v', is, 'x', 'Wv'],
+    ],
+    symbols: [
+      { symbol: 'x', instruments: RESIDUAL },
+      { symbol: 'Wq', instruments: MATRICES },
+      { symbol: 'Wk', instruments: MATRICES },
+      { symbol: 'Wv', instruments: MATRICES },
+    ],
+  },
+  scores: {
+    lines: [
+      [{ at: 's', index: 'ij' }, is, { over: [{ product: ['q', 'i', 'k', 'j'] }], under: [{ root: 'd' }] }],
+      [{ at: 'a', index: 'ij' }, is, { over: [{ call: 'exp', of: [{ at: 's', index: 'ij' }] }], under: [{ sum: 'm ≤ i', of: [{ call: 'exp', of: [{ at: 's', index: 'im' }] }] }] }],
+    ],
+    symbols: [
+      { symbol: 'q', instruments: MATRICES },
+      { symbol: 'k', instruments: MATRICES },
+      { symbol: 'd', instruments: MATRICES },
+      { symbol: 's', instruments: ['symmetry', 'catalogue', 'toy'] },
+      { symbol: 'a', instruments: ['catalogue'] },
+    ],
+  },
+  blend: {
+    lines: [
+      [{ at: 'z', index: 'i' }, is, { sum: 'j ≤ i', of: [{ at: 'a', index: 'ij' }, { at: 'v', index: 'j' }] }],
+      [{ call: 'write', of: [{ op: 'i' }] }, is, { row: [{ op: '[' }, { at: 'z', index: 'i, 1' }, { op: '…' }, { at: 'z', index: 'i, h' }, { op: ']' }] }, 'Wo'],
+    ],
+    symbols: [
+      { symbol: 'a', instruments: ['catalogue'] },
+      { symbol: 'v', instruments: ['flow', 'hats'] },
+      { symbol: 'z', instruments: ['concat', 'sum', 'flow'] },
+      { symbol: 'Wo', instruments: ['concat', 'sum', 'flow'] },
+    ],
+  },
+};

@@ -1,0 +1,89 @@
+/** The voice: moves the session from sentence to sentence, and waits while the reader holds an instrument. */
+import { sentenceAt } from './clock';
+import type { Narration } from './format';
+import type { Session } from './session.svelte';
+
+/** What of an audio element is used here. */
+export interface Sound {
+  currentTime: number;
+  playbackRate: number;
+  readonly paused: boolean;
+  play(): Promise<void>;
+  pause(): void;
+}
+
+export class Player {
+  playing = $state(false);
+  time = $state(0);
+  rate = $state(1);
+  broken = $state(false);
+  /** The page scrolls with the voice, until the reader scrolls away. */
+  follows = $state(true);
+
+  readonly narration: Narration;
+  readonly #session: Session;
+  readonly sound: Sound;
+
+  constructor(narration: Narration, session: Session, sound: Sound) {
+    this.narration = narration;
+    this.#session = session;
+    this.sound = sound;
+    session.onTouch = () => {
+      const spoke = this.playing;
+      if (spoke) this.pause();
+      return spoke;
+    };
+  }
+
+  /** Speak on; what the reader changed meanwhile goes back to where the voice left it. */
+  play(): void {
+    if (this.time >= this.narration.seconds) this.seek(0);
+    else this.#session.restore();
+    this.follows = true;
+    this.playing = true;
+    this.sound.play().catch((error: Error) => {
+      this.playing = false;
+      this.broken ||= error.name !== 'AbortError';
+    });
+  }
+
+  pause(): void {
+    this.playing = false;
+    this.sound.pause();
+  }
+
+  toggle(): void {
+    if (this.playing) this.pause();
+    else this.play();
+  }
+
+  seek(time: number): void {
+    this.time = Math.max(0, Math.min(time, this.narration.seconds));
+    this.sound.currentTime = this.time;
+    this.#session.jump(sentenceAt(this.narration.sentences, this.time));
+    this.follows = true;
+  }
+
+  toSentence(n: number): void {
+    const sentence = this.narration.sentences[Math.max(0, Math.min(n, this.narration.sentences.length - 1))];
+    if (sentence) this.seek(sentence[0]);
+  }
+
+  speed(rate: number): void {
+    this.rate = rate;
+    this.sound.playbackRate = rate;
+  }
+
+  /** Called as time goes by. */
+  tick(): void {
+    if (!this.playing) return;
+    this.time = this.sound.currentTime;
+    this.#session.reach(sentenceAt(this.narration.sentences, this.time));
+  }
+
+  ended(): void {
+    this.tick();
+    this.time = this.narration.seconds;
+    this.playing = false;
+  }
+}
