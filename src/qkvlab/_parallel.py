@@ -63,8 +63,8 @@ def _helpers() -> SimpleQueue[tuple[deque[Piece], Done]]:
     return inbox
 
 
-def _take(todo: deque[Piece], done: Done) -> None:
-    """Do pieces until none is left."""
+def _take(todo: deque[Any], done: Done) -> None:
+    """Do pieces until none is left. (Not `deque[Piece]`: a check of that type looks inside while others take.)"""
     while True:
         try:
             piece = todo.popleft()
