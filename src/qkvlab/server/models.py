@@ -123,14 +123,14 @@ class Models:
             model = open_source(source(opening.progress))
             _ = model.tokenizer
             opening.model = model
-            # Decoded while the page loads, so that its first picture need not wait for it.
-            model.weights.prefetch(range(model.spec.n_layer))
-            _ = model.spec.has_output and model.weights.unembedding
         except QkvLabError as error:
             opening.error = error
         except Exception as error:
             log.exception("opening a model failed")
             opening.error = SourceError(f"opening it failed ({type(error).__name__}); the server's log has the details")
+        else:
+            # Decoded while the page loads, so that its first picture need not wait; an error comes to whoever asks.
+            model.weights.prefetch(range(model.spec.n_layer))
 
     def _close_oldest(self) -> None:
         with self._lock:
