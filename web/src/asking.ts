@@ -1,11 +1,12 @@
 /** What the page asks the server, and how the answers become one picture. It writes what has come into the store. */
 
+import { layerAndHead } from './core/address';
 import { toWire } from './core/anchors';
 import { waits } from './core/edits';
 import type { ModelInfo, Part, Reply, ReplyOf } from './core/protocol';
 import { floats, type Tensors } from './core/safetensors';
 import { Transport, type Socket } from './core/transport';
-import { begin, readFound, readHead, readLooks, type Picture } from './picture';
+import { begin, readPart, type Picture } from './picture';
 import type { Lab } from './store.svelte';
 
 const PARTS: Part[] = ['head', 'raw', 'found', 'heads', 'overview', 'prediction', 'words'];
@@ -208,7 +209,7 @@ export class Asking {
     if (reply.part === 'done') return this.#finished(reply.unchanged ?? [], request);
     if (reply.part === 'tokens') this.#begin(reply, request);
     const picture = this.#next ?? this.#lab.shown;
-    const change = picture && this.#read(reply, tensors, picture);
+    const change = picture && readPart(reply, tensors, picture, this.#lab.head);
     if (!change) return;
     this.#next = { ...picture, ...change };
     const part = reply.part as Part;
@@ -218,18 +219,6 @@ export class Asking {
       this.#show();
       if (typeof this.#dragEndsWith === 'number' && serial >= this.#dragEndsWith) this.#lab.cancelDrag();
     } else if (!this.#awaitsHead) this.#showTimer ??= setTimeout(() => this.#show(), TOGETHER);
-  }
-
-  /** What a part of an answer changes of a picture. */
-  #read(reply: Reply, tensors: Tensors, picture: Picture): Partial<Picture> | null {
-    if (reply.part === 'head') return { [reply.head === this.#lab.head ? 'open' : 'pinned']: readHead(reply, tensors) };
-    if (reply.part === 'raw') return { raw: { q: floats(tensors, 'q_raw'), k: floats(tensors, 'k_raw') } };
-    if (reply.part === 'found') return { found: readFound(picture.tokens.query ?? 0, tensors) };
-    if (reply.part === 'heads') return { looks: readLooks(tensors) };
-    if (reply.part === 'prediction') return { prediction: reply };
-    if (reply.part === 'words') return { words: reply };
-    if (reply.part !== 'overview') return null;
-    return { overview: { stamps: tensors.get('stamps')!.data as Uint8Array, rows: reply.rows, columns: reply.columns } };
   }
 
   /** New tokens wait for the open head's arrays, so that no panel mixes two texts. */
@@ -279,10 +268,11 @@ export class Asking {
       [this.#lab.shown, this.#lab.effect, this.#lab.curve, this.#lab.sharing, this.#lab.sharingError] = [null, null, null, null, null];
       [this.#lab.ablated, this.#lab.ablationsLeft, this.ablatedFor] = [new Map(), null, ''];
     }
+    if (this.#lab.special === 'start' && info.start === null) this.#lab.special = true;
     this.#lab.loading = null;
     this.#lab.model = info.name;
     this.#lab.info = info;
-    const [layer, head] = this.#lab.head.split('.').map(Number) as [number, number];
+    const [layer, head] = layerAndHead(this.#lab.head);
     if (layer >= info.n_layer || head >= info.n_head) this.#lab.head = '0.0';
   }
 }
