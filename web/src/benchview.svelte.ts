@@ -20,8 +20,7 @@ export class BenchView {
   weightsBefore = $derived(lab.viewBefore!);
   query = $derived(this.open.reply.query);
   visible = $derived.by(() => {
-    const [layer, head] = this.open.reply.head.split('.').map(Number) as [number, number];
-    return visibleKeys(this.query, this.open.arrays.valueLengths.length, headModel(lab.info!, layer, head));
+    return visibleKeys(this.query, this.open.arrays.valueLengths.length, headModel(lab.info!, this.open.reply.head));
   });
   shown = $derived.by(() => {
     const held = lab.dragging ? this.#lastKeys : [];

@@ -2,7 +2,7 @@
 
 import { rangesFromWire, type Range } from './core/anchors';
 import { type HeadArrays } from './core/mechanism';
-import type { Edit, HeadReply, ReplyOf, TokensReply } from './core/protocol';
+import type { Edit, HeadReply, Reply, ReplyOf, TokensReply } from './core/protocol';
 import { floats, type Tensors } from './core/safetensors';
 
 /** One head's arrays, with and without the edits. */
@@ -106,4 +106,16 @@ export function readLooks(tensors: Tensors): Looks {
     pairWeight: optional('pair_weight'),
     pairWeightBefore: optional('pair_weight_before'),
   };
+}
+
+/** What a part of an answer changes of a picture whose open head is this one; null for a part that it does not hold. */
+export function readPart(reply: Reply, tensors: Tensors, picture: Picture, openHead: string): Partial<Picture> | null {
+  if (reply.part === 'head') return { [reply.head === openHead ? 'open' : 'pinned']: readHead(reply, tensors) };
+  if (reply.part === 'raw') return { raw: { q: floats(tensors, 'q_raw'), k: floats(tensors, 'k_raw') } };
+  if (reply.part === 'found') return { found: readFound(picture.tokens.query ?? 0, tensors) };
+  if (reply.part === 'heads') return { looks: readLooks(tensors) };
+  if (reply.part === 'prediction') return { prediction: reply };
+  if (reply.part === 'words') return { words: reply };
+  if (reply.part !== 'overview') return null;
+  return { overview: { stamps: tensors.get('stamps')!.data as Uint8Array, rows: reply.rows, columns: reply.columns } };
 }

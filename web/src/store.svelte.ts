@@ -256,8 +256,7 @@ export class Lab {
 
   rowOf(head: OpenHead | null, edited: boolean): Row | null {
     if (!head || !this.info) return null;
-    const [layer, index] = head.reply.head.split('.').map(Number) as [number, number];
-    const model = headModel(this.info, layer, index);
+    const model = headModel(this.info, head.reply.head);
     if (!edited) return attendRow(head.before, model, [], head.reply.query);
     const own = head.reply.head === this.open?.reply.head;
     return attendRow(head.arrays, model, this.acting, head.reply.query, (own && this.drag) || {});

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { en2 } from '../src/lesson/instruments/en-2';
+import { en } from '../src/lesson/instruments/en';
 import { EXAMPLES, specialists, type Figures, type Kind } from '../src/lesson/instruments/measured';
 
 const figures = JSON.parse(readFileSync(new URL('../../src/qkvlab/course/figures.json', import.meta.url), 'utf8')) as Figures;
@@ -13,8 +13,8 @@ test('every specialist has its figures, and every relation a name', () => {
     expect(low).toBeLessThanOrEqual(value);
     expect(high).toBeGreaterThanOrEqual(value);
     expect(baselines.length).toBeGreaterThan(0);
-    if (relation === null) expect(en2.specialists.jobs[name]).toBeDefined();
-    else expect(en2.specialists.relations[relation]).toBeDefined();
+    if (relation === null) expect(en.specialists.jobs[name]).toBeDefined();
+    else expect(en.specialists.relations[relation]).toBeDefined();
     expect(distance === null).toBe(!baselines.some((one) => one.name === 'offset'));
   }
 });

@@ -14,17 +14,22 @@ export function readAddress(typed: string, { n_layer, n_head }: HeadCounts): str
   return layer < n_layer && head < n_head ? `${layer}.${head}` : null;
 }
 
+/** The two numbers of an address. */
+export function layerAndHead(address: string): [layer: number, head: number] {
+  return address.split('.').map(Number) as [number, number];
+}
+
 export function addressOf(index: number, n_head: number): string {
   return `${Math.floor(index / n_head)}.${index % n_head}`;
 }
 
 export function indexOf(address: string, n_head: number): number {
-  const [layer, head] = address.split('.').map(Number) as [number, number];
+  const [layer, head] = layerAndHead(address);
   return layer * n_head + head;
 }
 
 /** The K/V head that a query head reads: groups are consecutive query heads. */
 export function kvAddress(address: string, { n_head, n_kv_head }: HeadCounts): string {
-  const [layer, head] = address.split('.').map(Number) as [number, number];
+  const [layer, head] = layerAndHead(address);
   return `${layer}.${Math.floor(head / (n_head / n_kv_head))}`;
 }

@@ -1,4 +1,5 @@
 /** The tray's chips: one for each edit, and one for all that shares K/V heads. */
+import { layerAndHead } from './address';
 import type { Range } from './anchors';
 import { describe, type EditItem } from './edits';
 import type { EditKind, ModelInfo, TokensReply } from './protocol';
@@ -31,7 +32,7 @@ export function standing(id: number, sent: readonly number[], tokens: TokensRepl
 
 /** The query heads that read a K/V head: equal groups, in order. None of a model that has no such head. */
 export function readersOf(kvHead: string, { n_layer, n_head, n_kv_head }: Pick<ModelInfo, 'n_layer' | 'n_head' | 'n_kv_head'>): string[] {
-  const [layer, index] = kvHead.split('.').map(Number) as [number, number];
+  const [layer, index] = layerAndHead(kvHead);
   if (layer >= n_layer || index >= n_kv_head) return [];
   const group = n_head / n_kv_head;
   return Array.from({ length: group }, (_, i) => `${layer}.${index * group + i}`);

@@ -3,6 +3,7 @@
  * The same arithmetic as qkvlab/mechanism.py and qkvlab/edits.py, in float64 over float32 arrays; golden files hold
  * the two together. Arrays are row-major: q, k and v are [key, d_head].
  */
+import { layerAndHead } from './address';
 import type { Edit, EditOf, ModelInfo, Rotation } from './protocol';
 import { turn } from './rotation';
 
@@ -63,7 +64,8 @@ export class MechanismError extends Error {
   override name = 'MechanismError';
 }
 
-export function headModel(model: ModelInfo, layer: number, head: number): HeadModel {
+export function headModel(model: ModelInfo, address: string): HeadModel {
+  const [layer, head] = layerAndHead(address);
   const window = model.windowed_layers.includes(layer) ? model.window : null;
   return { layer, head, scale: model.scale, causal: model.causal, window, rotation: model.rotation };
 }

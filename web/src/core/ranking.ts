@@ -1,4 +1,5 @@
 /** Which heads to look at first, out of hundreds. Heads are indices, layer · n_head + head. */
+import { layerAndHead } from './address';
 import { strongest } from './view';
 
 /**
@@ -31,7 +32,7 @@ export function sinkCount(topKey: ArrayLike<number>): number {
 export function ablationEffects(known: ReadonlyMap<string, { effect: number }>, n_layer: number, n_head: number): Float64Array {
   const effects = new Float64Array(n_layer * n_head).fill(NaN);
   for (const [address, { effect }] of known) {
-    const [layer, head] = address.split('.').map(Number) as [number, number];
+    const [layer, head] = layerAndHead(address);
     effects[layer * n_head + head] = effect;
   }
   return effects;

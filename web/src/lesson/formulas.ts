@@ -49,7 +49,7 @@ export const FORMULAS: Record<FormulaName, Formula> = {
       { symbol: 'q', instruments: MATRICES },
       { symbol: 'k', instruments: MATRICES },
       { symbol: 'd', instruments: MATRICES },
-      { symbol: 's', instruments: ['symmetry', 'catalogue', 'toy'] },
+      { symbol: 's', instruments: ['tie', 'catalogue', 'toy'] },
       { symbol: 'a', instruments: ['catalogue'] },
     ],
   },
@@ -61,8 +61,8 @@ export const FORMULAS: Record<FormulaName, Formula> = {
     symbols: [
       { symbol: 'a', instruments: ['catalogue'] },
       { symbol: 'v', instruments: ['flow', 'hats'] },
-      { symbol: 'z', instruments: ['concat', 'sum', 'flow'] },
-      { symbol: 'Wo', instruments: ['concat', 'sum', 'flow'] },
+      { symbol: 'z', instruments: ['sum', 'flow'] },
+      { symbol: 'Wo', instruments: ['sum', 'flow'] },
     ],
   },
 };

@@ -1,8 +1,8 @@
 /** One question of an instrument to the model, and the answer as it stands: whole answers only, so that nothing is mixed. */
-import { attendRow, headModel, unmaskedScores, type Row } from '../core/mechanism';
-import type { AblateReply, CurveReply, LaneFields, ModelInfo, Reply, SharingReply, TokenRef } from '../core/protocol';
-import { floats, type Tensors } from '../core/safetensors';
-import { begin, readFound, readHead, readLooks, type OpenHead, type Picture } from '../picture';
+import { attendRow, headModel, type Row } from '../core/mechanism';
+import type { LaneFields, ModelInfo, Reply, SharingReply, TokenRef } from '../core/protocol';
+import type { Tensors } from '../core/safetensors';
+import { begin, readHead, readPart, type OpenHead, type Picture } from '../picture';
 import type { Desk } from './desk';
 import type { Answer } from './recordings';
 
@@ -12,25 +12,16 @@ export const MODEL = 'smollm2';
 export type ViewFields = Pick<LaneFields['view'], 'text' | 'heads' | 'parts'> & Partial<LaneFields['view']>;
 export interface Asked extends Record<string, object> {
   view: ViewFields;
-  effect: Partial<LaneFields['effect']> & { text: string; tracked: LaneFields['effect']['tracked'] };
-  ablate: Asked['effect'];
-  curve: Asked['effect'] & { edit: number };
   sharing: { model?: string };
+  weights: { model?: string; head: string };
+  symmetry: { model?: string };
 }
 
-const DEFAULTS: Record<string, object> = {
-  view: { model: MODEL, edits: [], query: null, key: null, at: null, tracked: [] },
-  sharing: { model: MODEL },
-  weights: { model: MODEL },
-  symmetry: { model: MODEL },
-};
-const OTHER = { model: MODEL, edits: [], at: null };
-/** Answers that come bit by bit are shown as they come. */
-const STREAMS = ['ablate', 'sharing'];
+const DEFAULTS: Record<string, object> = { view: { edits: [], query: null, key: null, at: null, tracked: [] } };
 
 /** A request with everything in it, as it goes over the wire. */
 export function complete(lane: string, fields: object): object & { model: string } {
-  return { ...(DEFAULTS[lane] ?? OTHER), ...fields } as object & { model: string };
+  return { model: MODEL, ...DEFAULTS[lane], ...fields } as object & { model: string };
 }
 
 export class Probe {
@@ -40,10 +31,7 @@ export class Probe {
   picture: Picture | null = $state.raw(null);
   /** Every head of the last view, by its name. */
   heads: ReadonlyMap<string, OpenHead> = $state.raw(new Map());
-  effect: { direct: Float32Array; weight: Float32Array } | null = $state.raw(null);
-  ablated: ReadonlyMap<string, { effect: number; p: number }> = $state.raw(new Map());
-  ablationsLeft: number | null = $state(null);
-  curve: CurveReply | null = $state.raw(null);
+  /** Comes bit by bit where it must be measured. */
   sharing: SharingReply | null = $state.raw(null);
   /** The last whole answer of every lane asked, part by part: for what has no reader here. */
   answers: ReadonlyMap<string, readonly Answer[]> = $state.raw(new Map());
@@ -63,7 +51,6 @@ export class Probe {
     this.#asked.set(lane, turn);
     this.pending = true;
     this.error = null;
-    if (lane === 'ablate') [this.ablated, this.ablationsLeft] = [new Map(), null];
     const heard: Answer[] = [];
     const current = () => turn === this.#asked.get(lane);
     const opened = (info: ModelInfo) => {
@@ -86,37 +73,19 @@ export class Probe {
   row(head: string, edited = true): Row | null {
     const open = this.heads.get(head);
     if (!open || !this.info) return null;
-    const model = headModel(this.info, ...layerAndHead(head));
+    const model = headModel(this.info, head);
     return attendRow(edited ? open.arrays : open.before, model, edited ? (this.picture?.acting ?? []) : [], open.reply.query);
-  }
-
-  /** Scores of any query of a head with every key, the mask left out. */
-  unmasked(head: string, query: number): Float64Array | null {
-    const open = this.heads.get(head);
-    if (!open || !this.info) return null;
-    return unmaskedScores(open.arrays, headModel(this.info, ...layerAndHead(head)), this.picture?.acting ?? [], query);
   }
 
   #hear(lane: string, fields: object, heard: Answer[], reply: Reply, tensors: Tensors): void {
     if (reply.part === 'dropped') return;
     if (reply.part === 'error') [this.error, this.pending] = [reply.message, false];
     else if (reply.part !== 'done') heard.push({ reply, tensors });
-    if (STREAMS.includes(lane)) this.#stream(reply);
+    if (reply.part === 'sharing') this.sharing = reply;
     if (reply.part !== 'done') return;
     this.pending = false;
     this.answers = new Map([...this.answers, [lane, heard]]);
     if (lane === 'view') this.#see(fields, heard, reply.unchanged ?? []);
-    const [first] = heard;
-    if (first?.reply.part === 'curve') this.curve = first.reply;
-    if (first?.reply.part === 'effect') this.effect = { direct: floats(first.tensors, 'direct'), weight: floats(first.tensors, 'weight') };
-  }
-
-  #stream(reply: Reply): void {
-    if (reply.part === 'sharing') this.sharing = reply;
-    if (reply.part !== 'ablate') return;
-    const news = (reply as AblateReply).effects.map(({ head, effect, p }) => [head, { effect, p }] as const);
-    this.ablated = new Map([...this.ablated, ...news]);
-    this.ablationsLeft = reply.left;
   }
 
   #see(fields: object, heard: Answer[], unchanged: number[]): void {
@@ -127,7 +96,7 @@ export class Probe {
     const picture = begin(text, tokens, edits.map((_, i) => i), null);
     for (const { reply, tensors } of heard) {
       if (reply.part === 'head') heads.set(reply.head, readHead(reply, tensors));
-      else Object.assign(picture, partOf(reply, tensors, picture));
+      else Object.assign(picture, readPart(reply, tensors, picture, ''));
     }
     const [open = null, pinned = null] = heads.values();
     this.picture = { ...picture, open, pinned, unchanged };
@@ -135,18 +104,11 @@ export class Probe {
   }
 }
 
-function partOf(reply: Reply, tensors: Tensors, picture: Picture): Partial<Picture> {
-  if (reply.part === 'raw') return { raw: { q: floats(tensors, 'q_raw'), k: floats(tensors, 'k_raw') } };
-  if (reply.part === 'found') return { found: readFound(picture.tokens.query ?? 0, tensors) };
-  if (reply.part === 'heads') return { looks: readLooks(tensors) };
-  if (reply.part === 'prediction') return { prediction: reply };
-  if (reply.part === 'words') return { words: reply };
-  if (reply.part !== 'overview') return {};
-  return { overview: { stamps: tensors.get('stamps')!.data as Uint8Array, rows: reply.rows, columns: reply.columns } };
-}
-
-export function layerAndHead(head: string): [layer: number, head: number] {
-  return head.split('.').map(Number) as [number, number];
+/** A probe for as long as the component stands that asks for it. */
+export function useProbe(desk: () => Desk): Probe {
+  const probe = new Probe(desk());
+  $effect(() => () => probe.leave());
+  return probe;
 }
 
 /** A word's characters in a text, as the wire names a token: its n-th occurrence (not as the beginning of a longer word), from the end where n is negative. */

@@ -65,8 +65,7 @@ export function aimAt(key: number): void {
     return on && edit.kind === 'aim-query' && edit.head === head && locate(edit.query, shown.ranges) === query;
   });
   if (earlier) return lab.changeEdit(earlier.id, { edit: { ...earlier.edit, key: lab.place(key, true) } as typeof earlier.edit });
-  const [layer, index] = head.split('.').map(Number) as [number, number];
-  const model = headModel(info, layer, index);
+  const model = headModel(info, head);
   const d = info.d_head;
   const span = visibleKeys(query, open.arrays.k.length / d, model);
   try {

@@ -38,8 +38,7 @@ export class MatchView {
   #row = $derived.by(() => this.#given().row);
   #before = $derived.by(() => this.#given().before);
   #model = $derived.by(() => {
-    const [layer, head] = this.#head.reply.head.split('.').map(Number) as [number, number];
-    return headModel(lab.info!, layer, head);
+    return headModel(lab.info!, this.#head.reply.head);
   });
   /** Still the same array while only the query moves. */
   #keys = $derived(this.#row.k);

@@ -1,4 +1,5 @@
 /** How a token takes part, for the open head and its query. */
+import { layerAndHead } from '../core/address';
 import { locate } from '../core/anchors';
 import type { EditItem } from '../core/edits';
 import { reaches } from '../core/mechanism';
@@ -25,7 +26,7 @@ export function tintOf(token: number): string {
 
 /** Is its key muted for this query in the open head, by whatever edit? */
 export function isMuted(token: number): boolean {
-  const [layer, head] = lab.head.split('.').map(Number) as [number, number];
+  const [layer, head] = layerAndHead(lab.head);
   return lab.acting.some((edit) => {
     const forQuery = edit.kind === 'mute' && (edit.query === null || edit.query === lab.queryAt);
     return forQuery && edit.key === token && reaches(edit, layer, head);

@@ -124,14 +124,13 @@ describe('a probe', () => {
     expect([probe.picture?.text, probe.picture?.prediction]).toEqual(['ad', null]);
   });
 
-  test('streams ablations, and begins anew with a new question', () => {
+  test('shows a measurement as it comes', () => {
     const { server, probe } = opened();
-    probe.ask('ablate', { text: 'ab', tracked: ['x'] });
-    server.answer(0, 'ablate', { effects: [{ head: '0.1', effect: 2, p: 0.1 }], left: 1 });
-    server.answer(0, 'ablate', { effects: [{ head: '0.0', effect: 1, p: 0.2 }], left: 0 });
-    expect([[...probe.ablated.keys()], probe.ablationsLeft]).toEqual([['0.1', '0.0'], 0]);
-    probe.ask('ablate', { text: 'abc', tracked: ['x'] });
-    expect([probe.ablated.size, probe.ablationsLeft]).toEqual([0, null]);
+    probe.ask('sharing', {});
+    server.answer(0, 'sharing', { done: 1, total: 2 });
+    expect(probe.sharing).toMatchObject({ done: 1, total: 2 });
+    server.answer(0, 'sharing', { done: 2, total: 2, order: [1, 0] });
+    expect(probe.sharing).toMatchObject({ done: 2, order: [1, 0] });
   });
 
   test('keeps the parts of a lane that it does not know', () => {

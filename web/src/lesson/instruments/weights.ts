@@ -2,14 +2,13 @@
 import { attendRow, headModel, visibleKeys } from '../../core/mechanism';
 import type { ModelInfo } from '../../core/protocol';
 import type { Picture, OpenHead } from '../../picture';
-import { layerAndHead } from '../probe.svelte';
 
 /** Rows are queries, columns keys; null where the query cannot see the key. */
 export type Weights = (number | null)[][];
 
 export function weightsOf(open: OpenHead, info: ModelInfo, picture: Picture): Weights {
   const n = picture.tokens.tokens.length;
-  const model = headModel(info, ...layerAndHead(open.reply.head));
+  const model = headModel(info, open.reply.head);
   return Array.from({ length: n }, (_, query) => {
     const { weights } = attendRow(open.arrays, model, picture.acting, query);
     const { first, last } = visibleKeys(query, n, model);

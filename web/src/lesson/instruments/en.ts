@@ -1,7 +1,93 @@
-/** Every English sentence of seven instruments: sharing, cache, masks, symmetry, toy, specialists, playground. */
+/** Everything that the instruments say, in English. */
+import { hundredths, quoted, significant } from '../../core/format';
 
-export const en2 = {
-  waiting: 'Asking the model …',
+export const en = {
+  waiting: 'The model is at work …',
+  missing: (word: string) => `The text has no token ${quoted(word)}.`,
+  choose: 'Token',
+  scale: (top: number, n: number) => `${n} numbers, drawn from ${significant(-top, 3)} to ${significant(top, 3)}`,
+  length: (name: string, length: number) => `|${name}| = ${significant(length, 4)}`,
+  component: 'Component',
+  value: 'Value',
+  numbers: (name: string) => `The numbers of ${name}`,
+  before: 'before',
+  now: 'now',
+  token: 'Token',
+  hats: {
+    title: 'Three hats',
+    hat: 'Hat',
+    query: 'query: what am I looking for?',
+    key: 'key: what can others find me by?',
+    value: 'value: what do I hand over?',
+    x0: (word: string) => `x: the embedding of ${quoted(word)}, normalised. No layer has worked on it yet.`,
+    x: (word: string, layer: number) => `x: the residual of ${quoted(word)} as it enters layer ${layer}, normalised.`,
+    matrix: (letter: string, rows: number, columns: number, top: number) =>
+      `W_${letter}: ${rows} × ${columns} learned numbers, the same for every token. Each column of the picture stands under one component of x, each row makes one of ${letter}. From ${significant(-top, 2)} (other colour) to ${significant(top, 2)}; larger ones are cut.`,
+    out: (letter: string, turned: boolean) => (turned ? `${letter}, turned by its position` : `${letter} = x · W_${letter}`),
+    turn: 'After rotation, as it enters the scores',
+    still: 'A value is not turned by position.',
+    check: (difference: number) => `x · W, multiplied again on this page, differs from the model’s own by ${significant(difference, 2)} at most.`,
+  },
+  residual: {
+    title: 'What x is, layer by layer',
+    layer: 'Before layer',
+    cosine: 'cosine with its embedding',
+    size: 'length',
+    at: (word: string, layer: number, cosine: number, length: number) =>
+      `${quoted(word)} as it enters layer ${layer}: cosine with its embedding ${significant(cosine, 2)}, length ${significant(length, 4)}.`,
+    end: (word: string, cosine: number, length: number) =>
+      `${quoted(word)} after the last layer: cosine with its embedding ${significant(cosine, 2)}, length ${significant(length, 4)}.`,
+    table: 'All layers in numbers',
+  },
+  later: {
+    title: 'Only the words after it',
+    after: 'The rest of the sentence is yours:',
+    suggestions: [' was thirsty', ' was cold today', ' had just slept', ', the dog, ran'],
+    same: (word: string) => `Every weight of ${quoted(word)} is equal to the last digit.`,
+    near: (word: string, by: number) => `The weights of ${quoted(word)} differ by ${significant(by, 2)} at most: rounding, as texts of other lengths are summed in another order.`,
+    merged: (word: string) => `This changes the word itself: ${quoted(word)} is no longer a token of its own. Begin with a space.`,
+    tried: (n: number) => `Different continuations tried: ${n} of 3.`,
+    why: (word: string) =>
+      `Nobody can win: in a causal model the query, the keys and the values of a token are made from this token and those before it. When ${quoted(word)} chose, the words after it did not exist.`,
+    caption: (word: string, head: string) => `Weights of ${quoted(word)} in head ${head}`,
+  },
+  tie: {
+    title: 'A head whose keys are its own queries',
+    tie: 'Tie: use the queries as keys',
+    most: (word: string, was: string, before: number, is: string, now: number) =>
+      `${quoted(word)} looked most at ${quoted(was)} (${hundredths(before)}). Tied, it looks most at ${quoted(is)} (${hundredths(now)}).`,
+    free: (word: string, was: string, before: number) => `${quoted(word)} looks most at ${quoted(was)} (${hundredths(before)}).`,
+    caption: (word: string) => `Scores without the mask, both ways: from ${quoted(word)}, and back`,
+    there: (word: string) => `${quoted(word)} → token`,
+    back: (word: string) => `token → ${quoted(word)}`,
+    weight: 'weight',
+    symmetric: (by: number) => `The two columns differ by ${significant(by, 2)} at most: what one token is to another, the other is to it.`,
+    asymmetric: (by: number) => `The two columns differ by up to ${significant(by, 3)}: to look and to be found are two things here.`,
+  },
+  sum: {
+    title: 'The heads’ writes add up',
+    add: 'Add the next head',
+    all: 'Add all',
+    none: 'Start again',
+    layer: 'Layer',
+    caption: (word: string, layer: number) => `What each head of layer ${layer} writes for ${quoted(word)}: its length along the whole sum (negative: against it)`,
+    head: 'Head',
+    along: 'along the sum',
+    length: 'length',
+    bias: 'bias',
+    so: (n: number, of: number, along: number, whole: number) => `${n} of ${of} heads added: ${significant(along, 4)} of ${significant(whole, 4)} along the model’s own output.`,
+    difference: (by: number) => `All heads added differ from the model’s own attention output by ${by} at most, in any component.`,
+  },
+  heads: {
+    title: 'Switch heads off',
+    layer: 'Layer',
+    only: (head: string) => `Only ${head}: all others off`,
+    none: 'All on',
+    keep: 'Keep only',
+    caption: 'The next word',
+    off: (n: number, of: number) => (n === 0 ? `All ${of} heads of this layer are on.` : `${n} of ${of} heads of this layer are off.`),
+    toggle: (head: string, off: boolean) => `Head ${head} is ${off ? 'off' : 'on'}`,
+  },
   asTable: 'As a table',
   sharing: {
     title: 'Layers that share one K/V head',
