@@ -1,10 +1,10 @@
 # The verbs of this project. `make play` and `make test` need nothing but Python 3.11 or later and a package index.
-.PHONY: help play test lint web docs claims art narration bench clean
+.PHONY: help play test lint web docs claims requests art narration bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
 NPM := $(BIN)/python hatch_build.py
-PYTHONS := hatch_build.py src tests benchmarks docs
+PYTHONS := hatch_build.py src tests benchmarks docs scripts
 VOICE := import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['narration'])
 
 help: ## List the verbs
@@ -42,6 +42,10 @@ claims: .venv/dev ## Measure every figure of the lessons again, on the real mode
 	$(BIN)/qkvlab pull smollm2
 	$(BIN)/qkvlab pull minilm
 	$(BIN)/python -m qkvlab.course.claims
+
+requests: .venv/dev web ## Hear again what the lessons ask a server, for their export
+	sh scripts/get-chromium
+	$(BIN)/python scripts/lesson_requests.py
 
 art: .venv/dev ## Draw the illustrations of the lessons
 	$(BIN)/qkvlab pull smollm2

@@ -13,6 +13,8 @@ from serving import launched, serve  # noqa: E402 - the tests' own server and br
 
 KEPT = ROOT / "src" / "qkvlab" / "course" / "requests.json"
 CHOICES = "input[type=radio], input[type=checkbox], button[aria-pressed]"
+FEW = 12
+"""A list of more options than this is left to who runs the program."""
 STEPS = 20
 """More steps than any lesson has: each is a stop of its own where no cue stands in it."""
 QUIET = 500
@@ -49,8 +51,14 @@ def walk(page: Any, address: str, module: str) -> list[dict[str, Any]]:
         instrument.scroll_into_view_if_needed()
         heard.settle()
         for choice in instrument.locator(CHOICES).all():
-            if choice.is_visible() and choice.is_enabled():
-                choice.click()
+            for _ in range(2):  # a switch goes back; what is one of several stays chosen
+                if choice.is_visible() and choice.is_enabled():
+                    choice.click()
+                    heard.settle()
+        for select in instrument.locator("select").all():
+            values = select.locator("option:enabled").evaluate_all("(options) => options.map(({ value }) => value)")
+            for value in values if len(values) <= FEW else []:
+                select.select_option(value)
                 heard.settle()
     page.reload()
     page.get_by_role("button", name="Present").click()
