@@ -100,6 +100,8 @@ def test_nothing_is_left_of_an_export_that_fails(page: Path, tmp_path: Path) -> 
 
 def test_the_list_of_requests_is_sound() -> None:
     assert len(requests()) > 1 and all(request["lane"] for request in requests())
+    opened = {request["model"] for request in requests() if request["lane"] == "open"}
+    assert opened == {request["model"] for request in requests()} == {"smollm2", "minilm"}
 
 
 def test_mistakes_on_the_command_line(tmp_path: Path) -> None:

@@ -32,11 +32,11 @@ def modules(page: Path = PAGE) -> list[dict[str, Any]]:
 
 
 def requests(path: Path = HERE / "requests.json") -> list[dict[str, Any]]:
-    """Every request that the lessons' instruments make, each once."""
-    found: dict[str, dict[str, Any]] = {}
-    for asked in json.loads(path.read_text(encoding="utf-8")).values():
-        found |= {file_name(request): request for request in asked}
-    return list(found.values())
+    """Every request that the lessons' instruments make, each once; first the opening of every model they name: a page
+    whose server has it open does not ask for that."""
+    asked = [request for lesson in json.loads(path.read_text(encoding="utf-8")).values() for request in lesson]
+    opening = [{"lane": "open", "model": request["model"]} for request in asked]
+    return list({file_name(request): request for request in (*opening, *asked)}.values())
 
 
 def export_course(
