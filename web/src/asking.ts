@@ -50,6 +50,9 @@ export class Asking {
   ablatedFor = '';
   #staleTimer: ReturnType<typeof setTimeout> | undefined;
 
+  /** Everything on the page is the answer to the state it is in. */
+  settled = false;
+
   constructor(lab: Lab) {
     this.#lab = lab;
   }
@@ -60,8 +63,8 @@ export class Asking {
       url,
       ...(connect && { connect }),
       onStatus: (status) => (this.#lab.status = status),
-      onWelcome: ({ models, opened }) => {
-        this.#lab.models = models;
+      onWelcome: ({ version, models, opened }) => {
+        [this.#lab.version, this.#lab.models] = [version, models];
         if (opened?.name === this.#lab.model) this.#opened(opened);
         else this.openModel(this.#lab.model);
       },
@@ -87,6 +90,7 @@ export class Asking {
   /** Ask the server for what of the picture no longer holds. Runs again when anything it reads changes. */
   ask(): void {
     const { info } = this.#lab;
+    this.settled = false;
     if (!info || info.name !== this.#lab.model || !this.#transport || this.#mustWait()) return;
     const live = this.#lab.edits.filter((item) => item.on && !waits(item));
     const state = this.#lab.state(live);
@@ -109,7 +113,8 @@ export class Asking {
     const missing = PARTS.filter((part) => this.#wants(part, info) && this.#have.get(part) !== keys.get(part));
     const urgent = missing.filter((part) => !LATER.includes(part));
     const parts = urgent.length > 0 ? urgent : missing;
-    if (parts.length === 0) return;
+    this.settled = parts.length === 0;
+    if (this.settled) return;
     // Until they come, what was shown of them does not count: an earlier answer may still slip in between.
     for (const part of parts) [this.#have, this.#arrived].forEach((known) => known.delete(part));
     const [text, sent] = [this.#lab.text, live.map((item) => item.id)];

@@ -14,12 +14,15 @@ export const en = {
     address: 'The link is in the address bar now: copy it from there',
     export: 'Export',
     exports: {
+      html: ['Send one file', 'this head as a page to drag, without a network'],
       svg: ['SVG', 'a drawing, text stays text'],
       png: ['PNG', 'an image at double size'],
       json: ['JSON', 'the state and its numbers'],
-    } as Record<'svg' | 'png' | 'json', [string, string]>,
-    exported: (name: string) => `Saved as ${name}`,
+    } as Record<'html' | 'svg' | 'png' | 'json', [string, string]>,
+    exported: (name: string, size: string) => `Saved as ${name}, ${size}`,
     nothingToExport: 'There are no numbers to export yet: type a text, and wait for the model',
+    notSettled: 'The model has not answered yet for all that is on screen: try again once it has',
+    noTemplate: (status: number) => `The page that a file is made from is not here (HTTP ${status}): run make web in the project’s folder`,
     noPicture: 'This browser could not draw the picture: export SVG instead',
     full: 'Full screen',
     help: 'Keys and colours',
@@ -27,6 +30,7 @@ export const en = {
   sentence: {
     title: 'Sentence',
     label: 'Your text: what you type is traced as you type',
+    fixed: 'The text, as it was saved',
     invitation: 'Type a sentence, or take an example.',
     examples: 'Examples',
     hideFirst: 'hide the first token',
@@ -204,7 +208,8 @@ export const en = {
     hidden: 'the first token hidden and the rest renormalised: a view, not what the model computes',
     others: (count: number, share: string) => `+${count} others, ${share}`,
     blend: 'blend',
-    writes: (length: string, share: string) => `Σ weight · v, then W_o: a write of length ${length}, ${share} of the residual's`,
+    writes: (length: string, share: string | null) =>
+      `Σ weight · v, then W_o: a write of length ${length}${share === null ? '' : `, ${share} of the residual's`}`,
     component: (what: string, token: string, index: number, value: string) => `${what} of ${token}, component ${index}: ${value}`,
     was: (before: string) => `before the edit: ${before}`,
     muted: 'hidden from softmax by an edit: this score is not used',
@@ -334,6 +339,7 @@ export const en = {
   edits: {
     title: 'Edits',
     none: 'none yet: drag q in the match plane, mute a key, or',
+    noneAlone: 'none yet: drag q in the match plane, or mute a key',
     strength: (edit: string) => `Strength of: ${edit}`,
     switch: (edit: string) => `Switched on: ${edit}`,
     on: 'on',
@@ -411,6 +417,21 @@ export const en = {
     measuredOn: (text: string) => `Measured on ${text}.`,
   },
   tray: 'Edits and K/V cache',
+  onefile: {
+    saved: (day: string, version: string, edits: number) =>
+      `saved ${day} with QKV Lab ${version}, ${edits === 0 ? 'without edits' : `with ${edits} ${edits === 1 ? 'edit' : 'edits'}`}`,
+    about: 'One head, computed here from the model’s exact arrays. Another text, other heads and new predictions need the program:',
+    planes: 'Planes and what the model answered',
+    answered: 'Next token, as saved',
+    asSaved: (day: string) => `The model’s own answer, of ${day}.`,
+    notOfChange: 'From before your change: this file cannot ask the model again.',
+    beyond: {
+      below: 'needs the model: it changes what reaches this head',
+      shared: 'needs the model: it mixes other heads in',
+      mean: 'needs the model: the head’s mean is not in this file',
+    },
+    broken: 'This file is damaged: part of it may be missing. Ask for it again.',
+  },
 };
 
 export type Say = typeof en;

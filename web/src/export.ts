@@ -1,20 +1,25 @@
-/** Files of exactly what is on screen: the instrument as SVG or PNG, or its numbers as JSON. */
+/** Files of exactly what is on screen: the instrument as SVG or PNG, its numbers as JSON, or the head itself as a page. */
 import { tick } from 'svelte';
 import { fileName, recordOf } from './core/record';
+import { oneFile } from './onefile/save';
 import { snapshot, type Snapshot } from './snapshot/snapshot';
 import { SHARP, stage } from './stage.svelte';
 import { lab } from './store.svelte';
 
-export type Format = 'svg' | 'png' | 'json';
+export type Format = 'html' | 'svg' | 'png' | 'json';
 
-/** Save it; returns the file's name. */
-export async function exportAs(format: Format): Promise<string> {
-  const name = fileName(lab.shown?.text ?? lab.text, lab.head, format);
-  const blob = format === 'json' ? new Blob([jsonOf()], { type: 'application/json' }) : await pictureOf(format);
+/** Save it; returns the file's name and its size in bytes. */
+export async function exportAs(format: Format): Promise<{ name: string; size: number }> {
+  const { name, blob } = format === 'html' ? await oneFile() : await drawn(format);
   const url = URL.createObjectURL(blob);
   Object.assign(document.createElement('a'), { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
-  return name;
+  return { name, size: blob.size };
+}
+
+async function drawn(format: 'svg' | 'png' | 'json'): Promise<{ name: string; blob: Blob }> {
+  const name = fileName(lab.shown?.text ?? lab.text, lab.head, format);
+  return { name, blob: format === 'json' ? new Blob([jsonOf()], { type: 'application/json' }) : await pictureOf(format) };
 }
 
 function jsonOf(): string {

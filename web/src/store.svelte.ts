@@ -50,6 +50,8 @@ export class Lab {
 
   // ---- what the server answered
   status: Status = $state('connecting');
+  /** Of the program that answers. */
+  version = $state('');
   info: ModelInfo | null = $state.raw(null);
   models: KnownModel[] = $state.raw([]);
   /** The model on its way, with the bytes of its download where there is one. */

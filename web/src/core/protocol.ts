@@ -149,7 +149,8 @@ export interface HeadReply {
   kv_head: number;
   readers: string[];
   query: number;
-  residual: number;
+  /** The length of the residual it writes into; null where a saved file does not hold it. */
+  residual: number | null;
   edited: boolean;
 }
 

@@ -1,4 +1,4 @@
-/** Reads the binary answers of the server: a safetensors file whose metadata carries the reply as JSON. */
+/** The binary answers of the server: a safetensors file whose metadata carries the reply as JSON. Read, and written. */
 
 export type Data = Float32Array | Int32Array | Uint8Array;
 
@@ -24,6 +24,27 @@ export function readSafetensors(buffer: ArrayBuffer): { metadata: Record<string,
   if (!isObject(metadata)) throw new SafetensorsError('the metadata is not a JSON object');
   const named = Object.entries(entries).map(([name, entry]) => [name, readTensor(buffer, start, name, entry)] as const);
   return { metadata, tensors: new Map(named) };
+}
+
+/** The bytes of a safetensors file; the numbers begin at a multiple of eight, as in the server's. */
+export function writeSafetensors(metadata: Record<string, string>, tensors: Tensors): ArrayBuffer {
+  let end = 0;
+  const entries = [...tensors].map(([name, { dtype, shape, data }]) => {
+    const start = end;
+    end += data.byteLength;
+    return [name, { dtype, shape, data_offsets: [start, end] }] as const;
+  });
+  const header = new TextEncoder().encode(JSON.stringify({ __metadata__: metadata, ...Object.fromEntries(entries) }));
+  const start = 8 + Math.ceil(header.length / 8) * 8;
+  const bytes = new Uint8Array(start + end).fill(0x20, 8, start);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(start - 8), true);
+  bytes.set(header, 8);
+  let at = start;
+  for (const { data } of tensors.values()) {
+    bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), at);
+    at += data.byteLength;
+  }
+  return bytes.buffer;
 }
 
 /** The reply and the tensors of a binary frame. */

@@ -64,7 +64,8 @@ export function toShared({ edits, query, key, text, ...rest }: Chosen): Shared {
   };
 }
 
-function fromShared({ edits, query, key, text, ...rest }: Shared): Chosen {
+/** A checked state, its tokens found again by their characters. */
+export function fromShared({ edits, query, key, text, ...rest }: Shared): Chosen {
   return {
     ...rest,
     text,
