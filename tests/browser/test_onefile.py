@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 from reading import change_head, change_key, chip, click_token
 from records import bench, close_to, eventually, expect_head, expect_weights, export, go_to, predicted, use_example
 from test_access import AXE, findings
+from test_models_page import SENTENCE as RIVER
 from test_models_page import choose_model
 
 from qkvlab.edits import Ablate, AimQuery, Edit, Mute, ShiftKey, ShiftQuery, SwapValue, edit_from_dict
@@ -86,7 +87,7 @@ def expect_library(page: Any, trace: Trace, plain: Trace, head: str, query: int)
 
 def components(page: Any, width: int) -> dict[int, float]:
     """Components of z, in full, as the pointer reads them off the strip."""
-    row = page.get_by_test_id("bench-blend").locator("td").nth(2).bounding_box()
+    row = page.get_by_test_id("bench-blend").locator("td").nth(1).bounding_box()
     legend = page.get_by_test_id("bench-query").locator("td").last
     seen = {}
     for step in range(width):
@@ -267,10 +268,10 @@ def test_a_hostile_sentence_stays_a_sentence(page: Any, open_file: Opener, smoll
 
 def test_an_encoder_has_no_answer_and_says_so(page: Any, open_file: Opener, minilm: Any) -> None:
     choose_model(page, "MiniLM")
-    page.get_by_test_id("text").fill("The river flooded the bank near the old bridge")
+    page.get_by_test_id("text").fill(RIVER)
     go_to(page, "2.5")
     file = open_file(sent(page))
-    trace = minilm.trace("The river flooded the bank near the old bridge")
+    trace = minilm.trace(RIVER)
     query = int(file.get_by_test_id("bench").get_attribute("data-query"))
     expect_library(file, trace, trace, "2.5", query)
     expect(file.get_by_test_id("why-no-prediction")).to_contain_text("predicts no next word")
@@ -278,7 +279,7 @@ def test_an_encoder_has_no_answer_and_says_so(page: Any, open_file: Opener, mini
     handle.press("Shift+ArrowLeft")
     handle.press("Enter")
     expect(chip(file, "drag q")).to_have_count(1)
-    expect_library(file, minilm.trace(trace.text, edits=acting(file)), trace, "2.5", query)
+    expect_library(file, minilm.trace(RIVER, edits=acting(file)), trace, "2.5", query)
 
 
 def test_a_damaged_file_says_so(page: Any, browser: Any) -> None:
