@@ -80,7 +80,7 @@ def _may_write(target: Path, force: bool) -> None:
 
 def _copy_page(page: Path, fresh: Path, here: list[str]) -> None:
     """The page's files; and the page itself at each address it knows, so that a reload finds it there too."""
-    shutil.copytree(page, fresh)
+    shutil.copytree(page, fresh, ignore=shutil.ignore_patterns("onefile"))  # the playground's, and it is not there
     index = (fresh / "index.html").read_text(encoding="utf-8")
     if LIVE not in index:
         raise CourseError("the built page does not say that it runs live; run `make web` in the project's folder")
