@@ -21,6 +21,8 @@ INDEX = '<meta name="qkvlab-root" content="./" /><meta name="qkvlab-desk" conten
 def page(tmp_path: Path) -> Path:
     folder = tmp_path / "page"
     (folder / "course").mkdir(parents=True)
+    (folder / "onefile").mkdir()
+    (folder / "onefile" / "template.html").write_text("of the playground")
     (folder / "index.html").write_text(INDEX)
     (folder / "course" / "map.json").write_text('{"modules": [{"module": "22", "here": true}]}')
     return folder
@@ -69,6 +71,7 @@ def test_the_page_at_each_of_its_addresses(page: Path, tmp_path: Path) -> None:
         text = (out / address / "index.html").read_text()
         assert f'content="{leads}"' in text and f'src="{leads}assets/' in text and 'desk" content="recorded"' in text
     assert json.loads((out / "course" / "static.json").read_text())["recorded"] == []
+    assert not (out / "onefile").exists()
 
 
 def test_what_is_not_replaced(page: Path, tmp_path: Path) -> None:

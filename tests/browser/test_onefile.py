@@ -30,7 +30,7 @@ Opener = Callable[..., Any]
 
 @pytest.fixture
 def open_file(browser: Any, tmp_path: Path) -> Iterator[Opener]:
-    """Open a saved file as a double click does, with the network off. Whatever it asks for or complains of fails the test."""
+    """Open a saved file as a double click does, with the network off. What it asks for or complains of fails."""
     contexts, asked, complaints = [], [], []
 
     def opened(path: Path, **options: Any) -> Any:
@@ -105,13 +105,16 @@ def acting(page: Any) -> list[Edit]:
     code = page.get_by_test_id("python").inner_text()
     page.get_by_role("button", name="Close").click()
     inside = code.split("edits=[\n")[1].split("\n    ],")[0]
-    written: list[dict[str, Any]] = eval(f"[{inside}]", {"__builtins__": {}}, {kind.__name__: plain(kind) for kind in KINDS})
+    written: list[dict[str, Any]] = eval(f"[{inside}]", {kind.__name__: plain(kind) for kind in KINDS})
     return [edit_from_dict(edit) for edit in written]
 
 
 def plain(kind: type[Edit]) -> Callable[..., dict[str, Any]]:
     """Writes down how an edit is made: Python takes 3 for a float, the checks of the tests do not."""
-    return lambda **fields: {"kind": kind.kind, **{name: float(x) if name in FLOATS else x for name, x in fields.items()}}
+    return lambda **fields: {
+        "kind": kind.kind,
+        **{name: float(x) if name in FLOATS else x for name, x in fields.items()},
+    }
 
 
 def winner(page: Any) -> int:
@@ -125,7 +128,7 @@ def test_the_file_is_one_small_page_with_the_librarys_numbers(page: Any, open_fi
     source = path.read_text(encoding="utf-8")
     assert len(source.encode()) < LARGEST
     assert "default-src 'none'" in source
-    assert not any(address in source for address in ("src=", "href=\"", "@import", "url(http"))
+    assert not any(address in source for address in ("src=", 'href="', "@import", "url(http"))
     file = open_file(path)
     trace = smollm2.trace(CAT)
     query = trace.tokens.index(" it")
@@ -133,7 +136,8 @@ def test_the_file_is_one_small_page_with_the_librarys_numbers(page: Any, open_fi
     z = components(file, 96)
     assert len(z) > 40
     close_to(z, trace.z(13)[8, query])
-    for row, answer in zip(file.locator("[data-testid=prediction] li").all(), prediction(trace, trace, query, [])["rows"], strict=True):
+    answers = prediction(trace, trace, query, [])["rows"]
+    for row, answer in zip(file.locator("[data-testid=prediction] li").all(), answers, strict=True):
         assert row.get_attribute("data-token") == answer["text"]
         assert abs(float(row.get_attribute("data-after")) - answer["after"]["p"]) < 1e-5
     expect(file.get_by_test_id("file-badge")).to_have_text("SmolLM2-135M-Instruct, Q4_1 · head 13.8")
@@ -229,7 +233,7 @@ def test_an_edited_head_comes_edited_and_can_be_put_back(page: Any, open_file: O
     expect(file.get_by_test_id("truth")).not_to_contain_text("The answer")
 
 
-def test_what_an_edit_below_did_stays_and_what_needs_the_model_is_refused(page: Any, open_file: Opener, smollm2: Any) -> None:
+def test_an_edit_below_stays_and_what_needs_the_model_is_refused(page: Any, open_file: Opener, smollm2: Any) -> None:
     go_to(page, "5.3")
     change_head(page, "ablate-zero")
     expect(chip(page, "ablate 5.3")).to_have_count(1)

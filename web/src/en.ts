@@ -422,7 +422,8 @@ export const en = {
       `saved ${day} with QKV Lab ${version}, ${edits === 0 ? 'without edits' : `with ${edits} ${edits === 1 ? 'edit' : 'edits'}`}`,
     about: 'One head, computed here from the model’s exact arrays. Another text, other heads and new predictions need the program:',
     planes: 'Planes and what the model answered',
-    answered: 'Next token, as saved',
+    then: 'then',
+    answered: 'Next token and words, as saved',
     asSaved: (day: string) => `The model’s own answer, of ${day}.`,
     notOfChange: 'From before your change: this file cannot ask the model again.',
     beyond: {
