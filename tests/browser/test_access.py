@@ -198,7 +198,7 @@ def test_arrows_walk_the_menus_and_escape_gives_the_focus_back(page: Any) -> Non
     export.press("ArrowUp")
     expect(page.get_by_role("menuitem", name="JSON")).to_be_focused()
     page.keyboard.press("ArrowDown")
-    expect(page.get_by_role("menuitem", name="SVG")).to_be_focused()
+    expect(page.get_by_role("menuitem", name="Send one file")).to_be_focused()
     page.keyboard.press("Escape")
     expect(page.get_by_role("menu")).to_have_count(0)
     expect(export).to_be_focused()
