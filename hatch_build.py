@@ -56,9 +56,10 @@ def course_stale() -> bool:
 def page_stale() -> bool:
     """Whether the page is missing, or older than anything it is made of."""
     index = PAGE / "index.html"
+    there = index.is_file() and (PAGE / "onefile" / "template.html").is_file()  # built second, from the same sources
     if not WEB.is_dir():
-        return not index.is_file()
-    return not index.is_file() or any(path.stat().st_mtime > index.stat().st_mtime for path in sources())
+        return not there
+    return not there or any(path.stat().st_mtime > index.stat().st_mtime for path in sources())
 
 
 def sources() -> list[Path]:
