@@ -84,7 +84,7 @@ export const en = {
     only: (head: string) => `Only ${head}: all others off`,
     none: 'All on',
     keep: 'Keep only',
-    caption: 'The next word',
+    caption: (word: string) => `The next word after ${quoted(word)}`,
     off: (n: number, of: number) => (n === 0 ? `All ${of} heads of this layer are on.` : `${n} of ${of} heads of this layer are off.`),
     toggle: (head: string, off: boolean) => `Head ${head} is ${off ? 'off' : 'on'}`,
   },
