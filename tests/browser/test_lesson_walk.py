@@ -1,4 +1,4 @@
-"""The whole of module 22 by keyboard alone: from the map, through every instrument and question, and back to the map."""
+"""Module 22 by keyboard alone: from the map, through every instrument and question, and back to the map."""
 
 import re
 from collections.abc import Callable
@@ -14,12 +14,12 @@ KEYS = re.compile(r"(Shift\+)?(Tab|Enter|Space|Home|End|PageDown|Arrow(Up|Down|L
 FOCUS = """() => {
   const element = document.activeElement;
   if (element === document.body) return null;
-  const box = element.getBoundingClientRect();
-  const middle = document.elementFromPoint((box.left + box.right) / 2, (Math.max(0, box.top) + Math.min(innerHeight, box.bottom)) / 2);
+  const { left, right, top, bottom } = element.getBoundingClientRect();
+  const middle = document.elementFromPoint((left + right) / 2, (Math.max(0, top) + Math.min(innerHeight, bottom)) / 2);
   const style = getComputedStyle(element);
-  const named = element.getAttribute('aria-labelledby');
   const labels = [...(element.labels ?? [])].map((label) => label.innerText).join(' ');
-  const name = element.ariaLabel || (named && document.getElementById(named)?.innerText) || labels || element.innerText || '';
+  const name = element.ariaLabel || labels || element.innerText || '';
+  const questions = [...document.querySelectorAll('[data-testid=question]')];
   const before = window.before;
   window.before = element;
   return {
@@ -30,7 +30,7 @@ FOCUS = """() => {
     testid: element.dataset.testid ?? '',
     pressed: element.ariaPressed,
     instrument: element.closest('[data-instrument]')?.dataset.instrument ?? null,
-    question: [...document.querySelectorAll('[data-testid=question]')].indexOf(element.closest('[data-testid=question]')),
+    question: questions.indexOf(element.closest('[data-testid=question]')),
     later: !before?.isConnected || !!(before.compareDocumentPosition(element) & Node.DOCUMENT_POSITION_FOLLOWING),
     ringed: (style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 1) || style.boxShadow !== 'none',
     inSight: middle !== null && (element.contains(middle) || middle.contains(element)),
@@ -298,7 +298,7 @@ def sharing(page: Any, reader: Reader) -> None:
 
 
 def formulas(page: Any, reader: Reader) -> None:
-    """Each formula's first link is followed: the next stop is in the instrument it names. Then on to the formulas again."""
+    """Each formula's first link is followed: the next stop is in the instrument it names. Then on again."""
     links = [
         formula.get_by_role("link").first.get_attribute("href") for formula in page.get_by_test_id("formula").all()
     ]

@@ -17,6 +17,8 @@ export interface Question {
   /** The place of the right answer; null where an instrument's challenge answers it. */
   right: number | null;
   because: string;
+  /** Why each answer is not right; empty at the right one, and where the lesson does not say it. */
+  wrong: string[];
   /** The id of the instrument whose challenge answers it. */
   instrument: string | null;
 }
