@@ -76,7 +76,7 @@ export const en = {
     length: 'length',
     bias: 'bias',
     so: (n: number, of: number, along: number, whole: number) => `${n} of ${of} heads added: ${significant(along, 4)} of ${significant(whole, 4)} along the model’s own output.`,
-    difference: (by: number) => `All heads added differ from the model’s own attention output by ${by} at most, in any component.`,
+    difference: (by: number) => `All heads added differ from the model’s own attention output by ${significant(by, 2)} at most, in any component.`,
   },
   heads: {
     title: 'Switch heads off',
