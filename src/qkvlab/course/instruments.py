@@ -60,7 +60,10 @@ def _list_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "text": ("a text", lambda value: isinstance(value, str)),
-    "token": ('a token as it is printed, as " it", or its number, as "#4"', lambda value: isinstance(value, str) and value != ""),
+    "token": (
+        'a token as it is printed, as " it", or its number, as "#4"',
+        lambda value: isinstance(value, str) and value != "",
+    ),
     "head": ('a head as "13.8"', _is_head),
     "whole": ("a whole number from 0", lambda value: isinstance(value, int) and value is not True and value >= 0),
     "number": ("a number", _is_number),
