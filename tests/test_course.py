@@ -163,6 +163,11 @@ def test_a_cue_s_values_are_json_or_words_of_the_setting_s_kind() -> None:
         ("One.\n", 9, "begins with a section"),
         ("# A\n:::challenge\nDo it.\n:::\n", 10, "there is none"),
         ("# A\n:::question\nask: Who?\nanswers: [a, b]\nright: 2\nbecause: So.\n:::\n", 13, "0 to 1; got 2"),
+        (
+            "# A\n:::question\nask: Who?\nanswers: [a, b]\nright: 0\nwrong: [a]\nbecause: So.\n:::\n",
+            14,
+            "null at the place of the right one",
+        ),
         ("# A\n:::formula nothing\n:::\n", 10, "the formula 'nothing'"),
         ("# A\n:::wrong\n:::\n", 10, "the block 'wrong'"),
     ],

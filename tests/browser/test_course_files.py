@@ -99,8 +99,19 @@ def test_an_exported_lesson_shows_the_models_own_numbers(
         for instrument in page.locator("[data-instrument]").all():
             instrument.scroll_into_view_if_needed()
             expect(instrument.get_by_role("alert")).to_have_count(0)
+        heads, sums = page.locator("[data-instrument=heads]"), page.locator("[data-instrument=sum]")
+        for place in (2, 3, 9):
+            heads.get_by_role("group").get_by_role("button").nth(place).click()
+            expect(heads.locator("caption")).to_contain_text(f'after "{plain.tokens[place]}"')
+            expect(heads.get_by_test_id("off")).to_have_attribute("data-fresh", "true")
+        heads.get_by_role("button", name="23.4", exact=True).click()
+        expect(heads.get_by_test_id("off")).to_have_attribute("data-fresh", "true")
+        sums.get_by_role("group").get_by_role("button").nth(1).click()
+        expect(sums.locator("caption")).to_contain_text('for " cat"')
         page.wait_for_timeout(1000)
         assert missing == []
+        heads.get_by_role("group").get_by_role("button").nth(3).click()
+        expect(heads.get_by_role("alert")).to_contain_text("not recorded")
 
 
 def _shares(trace: Trace) -> dict[str, float]:

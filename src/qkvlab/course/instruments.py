@@ -60,7 +60,10 @@ def _list_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "text": ("a text", lambda value: isinstance(value, str)),
-    "token": ('a token as it is printed, as " it"', lambda value: isinstance(value, str) and value != ""),
+    "token": (
+        'a token as it is printed, as " it", or its number, as "#4"',
+        lambda value: isinstance(value, str) and value != "",
+    ),
     "head": ('a head as "13.8"', _is_head),
     "whole": ("a whole number from 0", lambda value: isinstance(value, int) and value is not True and value >= 0),
     "number": ("a number", _is_number),
@@ -146,11 +149,11 @@ INSTRUMENTS: dict[str, Instrument] = {
             "which": Setting("choice", None, SPECIALISTS), "text": Setting("text", None), "query": _none,
         }
     ),
-    # switch heads off
+    # switch heads off; `query` is the token behind which the next word is read
     "heads": Instrument(
         {
-            "model": _smollm2, "text": _italy, "layer": Setting("whole", 23), "off": Setting("heads", []),
-            "tracked": Setting("texts", [" Italian", " French"]),
+            "model": _smollm2, "text": _italy, "query": Setting("token", " speak"), "layer": Setting("whole", 23),
+            "off": Setting("heads", []), "tracked": Setting("texts", [" Italian", " French"]),
         }
     ),
     # Σ over heads of z · W_o, beside the attention output

@@ -151,9 +151,10 @@ class _Reader:
         entries = read_entries(block.text, block.spot.down(1))
         by_doing = "instrument" in entries
         needed = ("ask", "instrument", "because") if by_doing else ("ask", "answers", "right", "because")
+        known = ("id", *needed) if by_doing else ("id", *needed, "wrong")
         for key, entry in entries.items():
-            if key not in ("id", *needed):
-                raise entry.spot.error(one_of("the key", key, ("id", *needed)))
+            if key not in known:
+                raise entry.spot.error(one_of("the key", key, known))
         if missing := [key for key in needed if key not in entries]:
             raise block.spot.error(f"the question has no {', '.join(missing)}")
         asked = sum(name.startswith("question-") for name in self._ids) + 1
@@ -162,8 +163,11 @@ class _Reader:
         made |= {"ask": self._line(entries["ask"]), "because": self._line(entries["because"])}
         if by_doing:
             self._promised.append((str(entries["instrument"].value), entries["instrument"].spot))
-            return {**made, "answers": [], "right": None, "instrument": str(entries["instrument"].value)}
-        return {**made, **self._answers(entries["answers"], entries["right"]), "instrument": None}
+            return {
+                **made, "answers": [], "right": None, "wrong": [], "instrument": str(entries["instrument"].value),
+            }  # fmt: skip
+        answers = self._answers(entries["answers"], entries["right"])
+        return {**made, **answers, "wrong": self._wrong(entries.get("wrong"), answers), "instrument": None}
 
     def _answers(self, answers: Entry, right: Entry) -> dict[str, Any]:
         given = answers.value if isinstance(answers.value, list) else []
@@ -174,6 +178,16 @@ class _Reader:
                 f"right: expected the place of an answer, 0 to {len(given) - 1}; got {right.value!r}"
             )
         return {"answers": [self._inline.whole(answer, answers.spot)[0] for answer in given], "right": right.value}
+
+    def _wrong(self, reasons: Entry | None, made: dict[str, Any]) -> list[str]:
+        """What is said to each answer that is not right; empty at the place of the right one."""
+        if reasons is None:
+            return [""] * len(made["answers"])
+        given = reasons.value if isinstance(reasons.value, list) else []
+        kinds = [isinstance(reason, str) and reason != "" for reason in given]
+        if kinds != [at != made["right"] for at in range(len(made["answers"]))]:
+            raise reasons.spot.error("wrong: expected a text for each answer, and null at the place of the right one")
+        return [self._inline.whole(reason, reasons.spot)[0] if reason else "" for reason in given]
 
     def _line(self, entry: Entry) -> str:
         if not isinstance(entry.value, str):

@@ -48,6 +48,7 @@ export const en = {
     needs: 'Needs',
     absent: 'not in this edition',
     outline: 'In this lesson',
+    skip: 'Skip to the lesson',
     present: 'Present',
     presentHint: 'Full screen, large type, one step at a time',
     loading: 'Loading the lesson …',
@@ -76,7 +77,8 @@ export const en = {
     check: 'Check',
     right: 'Right.',
     wrong: 'Not this one.',
-    again: 'Choose again',
+    again: 'Choose again.',
+    toInstrument: 'Do it in the instrument: it checks',
   },
   formula: {
     symbols: 'What the symbols are',

@@ -14,9 +14,13 @@ export interface Question {
   id: string;
   ask: string;
   answers: string[];
-  /** The place of the right answer. */
-  right: number;
+  /** The place of the right answer; null where an instrument's challenge answers it. */
+  right: number | null;
   because: string;
+  /** Why each answer is not right; empty at the right one, and where the lesson does not say it. */
+  wrong: string[];
+  /** The id of the instrument whose challenge answers it. */
+  instrument: string | null;
 }
 
 export type Block =

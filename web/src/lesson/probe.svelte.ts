@@ -1,6 +1,6 @@
 /** One question of an instrument to the model, and the answer as it stands: whole answers only, so that nothing is mixed. */
 import { attendRow, headModel, type Row } from '../core/mechanism';
-import type { LaneFields, ModelInfo, Reply, SharingReply, TokenRef } from '../core/protocol';
+import type { LaneFields, ModelInfo, Reply, SharingReply } from '../core/protocol';
 import type { Tensors } from '../core/safetensors';
 import { begin, readHead, readPart, type OpenHead, type Picture } from '../picture';
 import type { Desk } from './desk';
@@ -109,16 +109,4 @@ export function useProbe(desk: () => Desk): Probe {
   const probe = new Probe(desk());
   $effect(() => () => probe.leave());
   return probe;
-}
-
-/** A word's characters in a text, as the wire names a token: its n-th occurrence (not as the beginning of a longer word), from the end where n is negative. */
-export function wordIn(text: string, word: string, n = 0): TokenRef | null {
-  const places: number[] = [];
-  for (let at = text.indexOf(word); word && at >= 0; at = text.indexOf(word, at + 1)) {
-    if (!/^\p{L}/u.test(text.slice(at + word.length))) places.push(at);
-  }
-  const at = places.at(n);
-  if (at === undefined) return null;
-  const start = [...text.slice(0, at)].length;
-  return [start, start + [...word].length];
 }

@@ -3,7 +3,7 @@ import { fromWire, type Place } from '../../core/anchors';
 import { withTokens } from '../../core/edits';
 import type { Edit } from '../../core/protocol';
 import type { Chosen } from '../../core/share';
-import { wordIn } from '../probe.svelte';
+import { tokenNamed } from '../naming';
 
 export interface PlaygroundSettings {
   model: string;
@@ -15,9 +15,9 @@ export interface PlaygroundSettings {
   edits: Edit[];
 }
 
-/** A word's last occurrence, or nothing: the playground then takes its own. */
+/** The token that is named, or nothing: the playground then takes its own. */
 function placeOf(text: string, word: string | null): Place | null {
-  const found = word === null ? null : wordIn(text, word, -1);
+  const found = word === null ? null : tokenNamed(text, word);
   return found === null ? null : fromWire(found, text);
 }
 

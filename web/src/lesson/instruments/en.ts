@@ -76,7 +76,7 @@ export const en = {
     length: 'length',
     bias: 'bias',
     so: (n: number, of: number, along: number, whole: number) => `${n} of ${of} heads added: ${significant(along, 4)} of ${significant(whole, 4)} along the model’s own output.`,
-    difference: (by: number) => `All heads added differ from the model’s own attention output by ${by} at most, in any component.`,
+    difference: (by: number) => `All heads added differ from the model’s own attention output by ${significant(by, 2)} at most, in any component.`,
   },
   heads: {
     title: 'Switch heads off',
@@ -84,7 +84,7 @@ export const en = {
     only: (head: string) => `Only ${head}: all others off`,
     none: 'All on',
     keep: 'Keep only',
-    caption: 'The next word',
+    caption: (word: string) => `The next word after ${quoted(word)}`,
     off: (n: number, of: number) => (n === 0 ? `All ${of} heads of this layer are on.` : `${n} of ${of} heads of this layer are off.`),
     toggle: (head: string, off: boolean) => `Head ${head} is ${off ? 'off' : 'on'}`,
   },

@@ -2,6 +2,7 @@
 import { attendRow, headModel, visibleKeys } from '../../core/mechanism';
 import type { ModelInfo } from '../../core/protocol';
 import type { Picture, OpenHead } from '../../picture';
+import { numberIn } from '../naming';
 
 /** Rows are queries, columns keys; null where the query cannot see the key. */
 export type Weights = (number | null)[][];
@@ -28,9 +29,17 @@ export function topOf(row: readonly (number | null)[]): number {
   return row.reduce<number>((best, weight, key) => ((weight ?? -1) > (row[best] ?? -1) ? key : best), 0);
 }
 
-/** The last token with this word in it, whether the model prints the space before it or not. */
+/** The token that a setting names, by its number or by its word: the last of several, whether the model prints the space before it or not. */
 export function tokenOf(tokens: readonly string[], word: string | null): number | null {
   if (word === null) return null;
+  const number = numberIn(word);
+  if (number !== null) return number < tokens.length ? number : null;
   const at = tokens.findLastIndex((token) => token.trim() === word.trim());
   return at < 0 ? null : at;
+}
+
+/** How a setting names this token, so that no other is meant: by its word, or by its number. */
+export function wordOf(tokens: readonly string[], at: number): string {
+  const word = tokens[at]!;
+  return tokenOf(tokens, word) === at ? word : `#${at}`;
 }
