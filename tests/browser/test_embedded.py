@@ -14,6 +14,7 @@ from serving import Served
 
 CAT = "The cat drank because it was thirsty"
 IT = 4
+REFUSED = "() => { Element.prototype.requestFullscreen = () => Promise.reject(new TypeError('refused')); }"
 STORED = "Object.keys(localStorage).sort().join()"
 
 
@@ -135,7 +136,7 @@ def test_where_full_screen_is_refused_the_playgrounds_page_opens(lesson: Callabl
     before = page.get_by_test_id("playground-link").get_attribute("href")
     at_end(frame).press("!")
     page.wait_for_function("href => document.querySelector('[data-testid=playground-link]').href !== href", arg=before)
-    page.evaluate("Element.prototype.requestFullscreen = () => Promise.reject(new TypeError('refused'))")
+    page.evaluate(REFUSED)
     page.get_by_role("button", name="Open full screen").click()
     expect(page.get_by_test_id("text")).to_have_value(f"{CAT}!")
     assert "/playground#1." in page.url
