@@ -133,9 +133,10 @@ def test_full_screen_and_back(lesson: Callable[..., Any]) -> None:
 def test_where_full_screen_is_refused_the_playgrounds_page_opens(lesson: Callable[..., Any]) -> None:
     page = lesson()
     frame = playground(page)
-    before = page.get_by_test_id("playground-link").get_attribute("href")
+    link = page.get_by_test_id("playground-link")
+    before = link.get_attribute("href")
     at_end(frame).press("!")
-    page.wait_for_function("href => document.querySelector('[data-testid=playground-link]').href !== href", arg=before)
+    expect(link).not_to_have_attribute("href", before)
     page.evaluate(REFUSED)
     page.get_by_role("button", name="Open full screen").click()
     expect(page.get_by_test_id("text")).to_have_value(f"{CAT}!")
@@ -157,6 +158,21 @@ def test_the_link_takes_the_state_along_and_the_connections_close(lesson: Callab
     expect(page.get_by_test_id("text")).to_have_value(f"{CAT}!")
     assert [socket.is_closed() for socket in sockets] == [True, True]
     assert len(page.frames) == 1
+
+
+def test_each_side_hears_only_the_other(lesson: Callable[..., Any]) -> None:
+    page = lesson()
+    frame = playground(page)
+    link = page.get_by_test_id("playground-link")
+    first = link.get_attribute("href")
+    at_end(frame).press("!")
+    expect(link).not_to_have_attribute("href", first)
+    then = link.get_attribute("href")
+    for part in (page, frame):
+        part.evaluate("state => postMessage({ state }, location.origin)", first.split("#")[1])
+    page.wait_for_timeout(500)
+    expect(link).to_have_attribute("href", then)
+    expect(frame.get_by_test_id("text")).to_have_value(f"{CAT}!")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
