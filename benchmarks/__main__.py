@@ -5,11 +5,11 @@ import os
 import sys
 from pathlib import Path
 
-from . import cold, long, page, warm
+from . import cold, lesson, long, page, warm
 from .common import RESULTS
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-BENCHMARKS = {"cold": cold.main, "warm": warm.main, "long": long.main, "page": page.main}
+BENCHMARKS = {"cold": cold.main, "warm": warm.main, "long": long.main, "page": page.main, "lesson": lesson.main}
 TABLED = ("cold", "warm", "long")
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
 Work = Callable[[], Any]
 
 
@@ -44,3 +45,44 @@ def report(name: str, title: str, rows: list[dict[str, Any]]) -> None:
 def held(ratio: float, reach: float) -> str:
     """Whether a ratio (ours / peer) is within what was to be reached."""
     return "yes" if ratio <= reach else "NO"
+
+
+def percentile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+def row(work: str, values: list[float], unit: str, reach: float | None, share: float = 0.95) -> dict[str, Any]:
+    figure = percentile(values, share)
+    held = "" if reach is None else "yes" if figure <= reach else "NO"
+    return {
+        "work": work,
+        "median": percentile(values, 0.5),
+        "figure": figure,
+        "unit": unit,
+        "reach": reach,
+        "holds": held,
+    }
+
+
+def _short(value: float | None, unit: str) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
+
+
+def keep(name: str, title: str, rows: list[dict[str, Any]]) -> None:
+    """Print what was measured in a browser, write it as JSON, and as the table that docs/speed.md shows."""
+    table = Table(title=title, title_justify="left")
+    lines = ["| what | median | p95 | to reach | |", "|---|---|---|---|---|"]
+    for column in ("what", "median", "p95", "to reach", "holds"):
+        table.add_column(column, justify="left" if column == "what" else "right")
+    for each in rows:
+        figures = (_short(each[column], each["unit"]) for column in ("median", "figure", "reach"))
+        cells = [each["work"], *figures, each["holds"]]
+        table.add_row(*cells)
+        lines.append(f"| {' | '.join(cells)} |")
+    Console(width=140).print(table)
+    RESULTS.mkdir(exist_ok=True)
+    values = {"machine": platform.processor() or platform.machine(), "rows": rows}
+    (RESULTS / f"{name}.json").write_text(json.dumps(values, indent=2, ensure_ascii=False))
+    (ROOT / "docs" / f"{name}-table.md").write_text("\n".join(lines) + "\n")

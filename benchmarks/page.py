@@ -1,9 +1,7 @@
 """The page in a real browser: how soon it answers, beside what docs/playground.md's readers were promised."""
 
 import gzip
-import json
 import os
-import platform
 import sys
 import time
 from collections.abc import Iterator
@@ -11,14 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from .common import ROOT, keep, percentile, row
 
-from .common import RESULTS
-
-ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
-from serving import launched, serve  # noqa: E402 - the tests' own server and browser
+from serving import launched, serve
 
 SENTENCE = "The old cat drank the cold milk because it was thirsty after the long walk"
 ARTICLE = (
@@ -31,10 +25,6 @@ READY = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
 
 
 ROUND = 4
-
-
-def percentile(values: list[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
 @contextmanager
@@ -139,19 +129,6 @@ def page_bytes(page: Any) -> int:
     return sum(len(gzip.compress(path.read_bytes(), 9)) for path in files)
 
 
-def row(work: str, values: list[float], unit: str, reach: float | None, share: float = 0.95) -> dict[str, Any]:
-    figure = percentile(values, share)
-    held = "" if reach is None else "yes" if figure <= reach else "NO"
-    return {
-        "work": work,
-        "median": percentile(values, 0.5),
-        "figure": figure,
-        "unit": unit,
-        "reach": reach,
-        "holds": held,
-    }
-
-
 def measured() -> list[dict[str, Any]]:
     server = serve()
     rows = []
@@ -186,30 +163,7 @@ def measured() -> list[dict[str, Any]]:
     return rows
 
 
-def _short(value: float | None, unit: str) -> str:
-    if value is None:
-        return ""
-    return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
-
-
 def main() -> None:
     """Measure, print, and keep for the docs."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    rows = measured()
-    table = Table(title="the page, in Chromium (p95 where it was measured many times)", title_justify="left")
-    lines = ["| what | median | p95 | to reach | |", "|---|---|---|---|---|"]
-    for column in ("what", "median", "p95", "to reach", "holds"):
-        table.add_column(column, justify="left" if column == "what" else "right")
-    for each in rows:
-        cells = [
-            each["work"],
-            *(_short(each[name], each["unit"]) for name in ("median", "figure", "reach")),
-            each["holds"],
-        ]
-        table.add_row(*cells)
-        lines.append(f"| {' | '.join(cells)} |")
-    Console(width=140).print(table)
-    RESULTS.mkdir(exist_ok=True)
-    values = {"machine": platform.processor() or platform.machine(), "rows": rows}
-    (RESULTS / "page.json").write_text(json.dumps(values, indent=2, ensure_ascii=False))
-    (ROOT / "docs" / "page-table.md").write_text("\n".join(lines) + "\n")
+    keep("page", "the page, in Chromium (p95 where it was measured many times)", measured())

@@ -45,6 +45,8 @@ class Heard:
 
 def walk(page: Any, address: str, module: str) -> list[dict[str, Any]]:
     """Every instrument of a lesson, with every choice it offers, then every cue."""
+    # The playground needs the program: an export has none.
+    page.route("**/playground?embedded", lambda route: route.abort())
     heard = Heard(page)
     page.goto(f"{address}/lesson/{module}")
     page.locator("h1").wait_for()

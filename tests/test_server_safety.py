@@ -114,7 +114,8 @@ def test_the_page_forbids_the_browser_all_but_its_own(site: Served) -> None:
         _, headers, _ = get(site, path)
         policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
         assert policy["default-src"] == "'none'" and policy["script-src"] == "'self'"
-        assert policy["frame-ancestors"] == policy["base-uri"] == policy["form-action"] == "'none'"
+        assert policy["base-uri"] == policy["form-action"] == "'none'"
+        assert policy["frame-ancestors"] == policy["frame-src"] == "'self'"
         assert not any(word in str(policy) for word in ("unsafe", "http", "*"))
         assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "no-referrer"
         assert headers["cross-origin-opener-policy"] == "same-origin"

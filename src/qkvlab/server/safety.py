@@ -17,7 +17,9 @@ EVERYWHERE = ("0.0.0.0", "::")
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data: blob:; "
-        "font-src 'self'; media-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "font-src 'self'; media-src 'self'; base-uri 'none'; form-action 'none'; "
+        # A lesson holds the playground in a frame.
+        "frame-src 'self'; frame-ancestors 'self'"
     ),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",

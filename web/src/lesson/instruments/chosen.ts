@@ -13,6 +13,8 @@ export interface PlaygroundSettings {
   key: string | null;
   /** As docs/edits.md writes them, tokens as the wire names them. */
   edits: Edit[];
+  /** What the reader made of it, as a link's fragment. No lesson sets it: a cue's settings and *resume* go without. */
+  state?: string;
 }
 
 /** The token that is named, or nothing: the playground then takes its own. */
