@@ -23,6 +23,7 @@ FOLDERS = {
     "draw": "what a canvas shows, as functions of data and palette",
     "panels": "one Svelte file per panel or part of one",
     "sentence": "the text area, its backdrop, arcs and tokens",
+    "onefile": "one head as one offline file: the panels on its own arrays",
     "snapshot": "the page on screen → SVG",
 }
 

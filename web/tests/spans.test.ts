@@ -1,6 +1,6 @@
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
-import { bareTokens, carried, piecesOf } from '../src/core/spans';
+import { describe, expect, test } from 'vitest';
+import { bareTokens, carried, piecesOf, samePieces } from '../src/core/spans';
 
 const words = (text: string) => [...text.matchAll(/ ?\w+/g)].map((m) => ({ start: m.index, end: m.index + m[0].length }));
 const printed = (before: string, typed: string) => {
@@ -41,4 +41,24 @@ test('tokens without characters stand before the text or behind it', () => {
   const ranges = [{ start: 0, end: 0 }, { start: 0, end: 3 }, { start: 3, end: 3 }];
   expect(bareTokens(ranges)).toEqual({ before: [0], behind: [2] });
   expect(bareTokens([{ start: 0, end: 0 }, { start: 0, end: 0 }])).toEqual({ before: [0, 1], behind: [] });
+});
+
+describe('pieces as they were', () => {
+  const pieces = piecesOf([{ start: 0, end: 3 }, { start: 3, end: 7 }, { start: 3, end: 7 }], 9);
+
+  test('the same from ranges that were made anew', () => {
+    expect(samePieces(pieces, piecesOf([{ start: 0, end: 3 }, { start: 3, end: 7 }, { start: 3, end: 7 }], 9))).toBe(true);
+  });
+
+  test.each([
+    ['a longer text', [[0, 3], [3, 7], [3, 7]], 10],
+    ['a border that moved', [[0, 2], [2, 7], [2, 7]], 9],
+    ['a token less on a character', [[0, 3], [3, 7]], 9],
+    ['another token on it', [[0, 3], [0, 0], [3, 7], [3, 7]], 9],
+    ['no text', [], 0],
+  ] as const)('%s is another', (_, ranges, length) => {
+    const others = piecesOf(ranges.map(([start, end]) => ({ start, end })), length);
+    expect(samePieces(pieces, others)).toBe(false);
+    expect(samePieces(others, pieces)).toBe(false);
+  });
 });

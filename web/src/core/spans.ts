@@ -34,6 +34,14 @@ export function piecesOf(ranges: readonly Range[], length: number): Piece[] {
   return pieces;
 }
 
+export function samePieces(some: readonly Piece[], others: readonly Piece[]): boolean {
+  if (some.length !== others.length) return false;
+  return some.every(({ start, end, tokens }, i) => {
+    const other = others[i]!;
+    return start === other.start && end === other.end && tokens.length === other.tokens.length && tokens.every((token, j) => token === other.tokens[j]);
+  });
+}
+
 /** Tokens without characters of their own, as the tokenizer added them: before the text and behind it. */
 export function bareTokens(ranges: readonly Range[]): { before: number[]; behind: number[] } {
   const first = ranges.findIndex(({ start, end }) => start < end);
