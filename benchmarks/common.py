@@ -67,7 +67,7 @@ def row(work: str, values: list[float], unit: str, reach: float | None, share: f
 def _short(value: float | None, unit: str) -> str:
     if value is None:
         return ""
-    return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
+    return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}".rstrip()
 
 
 def keep(name: str, title: str, rows: list[dict[str, Any]]) -> None:
