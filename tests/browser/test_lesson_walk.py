@@ -12,16 +12,20 @@ from serving import Served
 KEYS = re.compile(r"(Shift\+)?(Tab|Enter|Space|Home|End|PageDown|Arrow(Up|Down|Left|Right))")
 """All that this person has."""
 FOCUS = """() => {
-  const element = document.activeElement;
-  if (element === document.body) return null;
+  const held = document.activeElement;
+  const frame = held.tagName === 'IFRAME' ? held : null;
+  const element = frame ? frame.contentDocument.activeElement : held;
+  const page = element.ownerDocument;
+  if (element === page.body) return null;
   const { left, right, top, bottom } = element.getBoundingClientRect();
-  const middle = document.elementFromPoint((left + right) / 2, (Math.max(0, top) + Math.min(innerHeight, bottom)) / 2);
-  const style = getComputedStyle(element);
+  const seen = [Math.max(0, top), Math.min(page.defaultView.innerHeight, bottom)];
+  const middle = page.elementFromPoint((left + right) / 2, (seen[0] + seen[1]) / 2);
+  const style = page.defaultView.getComputedStyle(element);
   const labels = [...(element.labels ?? [])].map((label) => label.innerText).join(' ');
-  const name = element.ariaLabel || labels || element.innerText || '';
+  const name = element.ariaLabel || labels || element.innerText || element.title || '';
   const questions = [...document.querySelectorAll('[data-testid=question]')];
-  const before = window.before;
-  window.before = element;
+  const [before, now] = window.before?.ownerDocument === page ? [window.before, element] : [window.held, held];
+  [window.before, window.held] = [element, held];
   return {
     name: name.trim(),
     tag: element.tagName.toLowerCase(),
@@ -29,14 +33,15 @@ FOCUS = """() => {
     href: element.getAttribute('href') ?? '',
     testid: element.dataset.testid ?? '',
     pressed: element.ariaPressed,
-    instrument: element.closest('[data-instrument]')?.dataset.instrument ?? null,
-    formula: element.closest('[data-testid=formula]')?.dataset.formula ?? null,
-    question: questions.indexOf(element.closest('[data-testid=question]')),
-    later: !before?.isConnected || !!(before.compareDocumentPosition(element) & Node.DOCUMENT_POSITION_FOLLOWING),
+    instrument: held.closest('[data-instrument]')?.dataset.instrument ?? null,
+    formula: held.closest('[data-testid=formula]')?.dataset.formula ?? null,
+    question: questions.indexOf(held.closest('[data-testid=question]')),
+    later: !before?.isConnected || !!(before.compareDocumentPosition(now) & Node.DOCUMENT_POSITION_FOLLOWING),
     ringed: (style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 1) || style.boxShadow !== 'none',
     inSight: middle !== null && (element.contains(middle) || middle.contains(element)),
   };
 }"""
+"""What has the focus, also in the playground's frame."""
 
 
 class Reader:
@@ -107,7 +112,7 @@ def test_the_whole_module_by_keyboard_alone(reader: Reader) -> None:
     for operate in (residual, later, hats, catalogue, flow, toy, tie, symmetry, sums, heads, specialists, sharing):
         operate(page, reader)
     formulas(page, reader)
-    reader.to_named("playground", "Open the playground")
+    playground(page, reader)
     questions(page, reader)
     assert reader.met == page.locator("[data-instrument]").evaluate_all(
         "(all) => all.map((one) => one.dataset.instrument)"
@@ -293,6 +298,17 @@ def sharing(page: Any, reader: Reader) -> None:
     reader.press("End")
     expect(shared).to_have_attribute("data-layers", "30")
     assert shared.get_attribute("data-loss") != loss
+
+
+def playground(page: Any, reader: Reader) -> None:
+    """Into the frame, where another head is opened, and through it."""
+    reader.to_named("playground", "Open in the playground")
+    lab = page.frame_locator("iframe").locator("main")
+    head = lab.get_attribute("data-head")
+    reader.to_named("playground", r"^\d+\.\d+\s+0\.\d+", pressed="false")
+    reader.press("Enter")
+    expect(lab).not_to_have_attribute("data-head", str(head))
+    reader.look()
 
 
 # ---- formulas and questions
