@@ -200,7 +200,7 @@ def test_in_front_of_a_room(lesson: Callable[..., Any]) -> None:
     screen = page.get_by_test_id("presenter")
     expect(screen).to_be_visible()
     while page.locator("[data-instrument=playground]").count() == 0:
-        page.get_by_role("button", name="Next").click()
+        page.get_by_role("button", name="Next →").click()
     stop = screen.get_attribute("data-stop")
     frame = playground(page)
     at_end(frame)

@@ -14,7 +14,7 @@ export const en = {
     address: 'The link is in the address bar now: copy it from there',
     export: 'Export',
     exports: {
-      html: ['Send one file', 'this head as a page to drag, without a network'],
+      html: ['Send one file', 'this head, live and offline'],
       svg: ['SVG', 'a drawing, text stays text'],
       png: ['PNG', 'an image at double size'],
       json: ['JSON', 'the state and its numbers'],
