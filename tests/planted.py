@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from qkvlab.model import Model
+from qkvlab.scoring import Scoring
 from qkvlab.trace import Trace
 
 Scores = Callable[[int, int], float]
@@ -28,6 +29,9 @@ class PlantedTrace(Trace):
 
     def visible(self, layer: int, query: int) -> tuple[int, int]:
         return 0, query + 1 if self.spec.causal else len(self.ids)
+
+    def scoring(self, layer: int) -> Scoring:
+        return Scoring(1.0, self.spec.causal)
 
     def layer_scores(self, layer: int, rows: Sequence[int], *, masked: bool = True) -> np.ndarray:
         scores = [[[score(q, k) for k in self.ids] for q in self.ids] for score in self.heads[layer]]

@@ -37,6 +37,8 @@ class Here:
     """[kv_head, key, d_head], as it enters the scores, up to the last row."""
     mean_z: Callable[[int], Array] | None = None
     """Layer → the heads' mean z over the reference text, [head, d_head]."""
+    scale: float | None = None
+    """What q · k is multiplied by in this layer; None: 1/√d_head."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -357,6 +359,11 @@ class AimQuery(InHead):
     def check(self, spec: ModelSpec, n_token: int) -> None:
         super().check(spec, n_token)
         _check_visible(self.kind, spec, self.layers(spec)[0], self.query, self.key)
+        if spec.score_extras:
+            raise EditError(
+                f"{self.kind}: between q · k and the weights of {spec.name} there is {spec.score_extras}, so the "
+                "smallest shift with this margin is not known; shift the query yourself (shift-query)"
+            )
 
     def apply(self, array: Array, here: Here) -> Array:
         if self.query not in here.rows:
@@ -365,7 +372,8 @@ class AimQuery(InHead):
         keys = here.k[spec.kv_head(head)]
         first, last = visible(spec, head.layer, self.query, len(keys))
         q = array[head.head, here.rows.index(self.query)]
-        shift = least_shift(q, keys[first:last], self.key - first, spec.d_head**-0.5, self.margin)
+        scale = spec.d_head**-0.5 if here.scale is None else here.scale
+        shift = least_shift(q, keys[first:last], self.key - first, scale, self.margin)
         return _shifted(array, head.head, self.query, shift, self.strength, here)
 
 
@@ -497,7 +505,7 @@ class Ablate(InScope):
     def check(self, spec: ModelSpec, n_token: int) -> None:
         super().check(spec, n_token)
         if not isinstance(self.to, str):
-            _check_length(self.kind, self.to, spec.d_head)
+            _check_length(self.kind, self.to, spec.d_value)
 
     def apply(self, array: Array, here: Here) -> Array:
         edited = array.copy()
@@ -576,13 +584,13 @@ def edit_scores(
     here: Here,
     heads: range,
     scores: Float[Array, "heads rows key"],
-    recompute: Callable[[Array, Array], Array],
+    recompute: Callable[[int, Array, Array], Array],
     q: Float[Array, "head query d_head"],
     note: Callable[[Edit, Array, Array, int], None] = lambda edit, before, after, start: None,
 ) -> Float[Array, "heads rows key"]:
     """The scores of these heads after the edits of a head's own q and k, then those of the scores.
 
-    `q` holds every query up to the last row; `recompute(q, k)` scores one head's rows anew, masked. `note` is told
+    `q` holds every query up to the last row; `recompute(head, q, k)` scores one head's rows anew, masked. `note` is told
     of every edit with the array before and after it, and the position of its first row.
     """
     acting = [edit for edit in edits if here.layer in edit.layers(here.spec)]
@@ -596,7 +604,7 @@ def edit_scores(
                 note(edit, np.stack(before), np.stack(pair), 0)
         if pair[0] is not own_q or pair[1] is not own_k:
             scores = scores.copy()
-            scores[head - heads.start] = recompute(*pair)
+            scores[head - heads.start] = recompute(head, *pair)
     for edit in acting:
         reached = edit.heads(here.spec, here.layer)
         both = range(max(heads.start, reached.start), min(heads.stop, reached.stop))

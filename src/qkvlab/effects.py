@@ -48,10 +48,10 @@ def direct_effects(trace: Trace, at: int, ids: Sequence[int]) -> Float[Array, "l
     sum to the logit itself. Raises UnsupportedError without an output head.
     """
     spec, direction = trace.spec, frozen_direction(trace, at, ids)
-    effects = np.empty((spec.n_layer, spec.n_head), np.float32)
-    for layer in range(spec.n_layer):
+    effects = np.zeros((spec.n_layer, spec.n_head), np.float32)
+    for layer in spec.attention_layers:
         tiles = trace.model.weights.layer(layer).w_o
-        along = (tiles @ direction.reshape(len(tiles), -1, 1)).sum(axis=0).reshape(spec.n_head, spec.d_head)
+        along = (tiles @ direction.reshape(len(tiles), -1, 1)).sum(axis=0).reshape(spec.n_head, spec.d_value)
         effects[layer] = (trace.z(layer)[:, at] * along).sum(axis=-1)
     return effects
 

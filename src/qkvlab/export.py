@@ -9,7 +9,6 @@ import numpy as np
 from . import __version__
 from .checkpoint.write import Entry, write_safetensors
 from .errors import HeadError
-from .mechanism import softmax
 from .spec import Head, ModelSpec
 from .trace import Trace
 
@@ -67,7 +66,7 @@ def _layer(trace: Trace, layer: int, scores: bool) -> Iterator[Entry]:
         heads = [Head(layer, head) for head in range(spec.n_head)]
         pattern = (spec.n_head, n, n)
         yield Entry(f"layer.{layer}.scores", pattern, lambda: (trace.scores(head) for head in heads))
-        yield Entry(f"layer.{layer}.weights", pattern, lambda: (softmax(trace.scores(head)) for head in heads))
+        yield Entry(f"layer.{layer}.weights", pattern, lambda: (trace.weights(head) for head in heads))
 
 
 def _metadata(trace: Trace) -> dict[str, str]:

@@ -6,7 +6,6 @@ from itertools import pairwise
 import numpy as np
 
 from ._shapes import Array, Float, Int
-from .mechanism import softmax
 from .trace import Trace
 
 SIZE = 32
@@ -30,7 +29,7 @@ def layer_stamps(trace: Trace, layer: int, rows: Sequence[int], edges: Sequence[
 
     A column of several keys shows the largest of their weights.
     """
-    weights = softmax(trace.layer_scores(layer, rows))
+    weights = trace.layer_weights(layer, rows)
     if len(edges) <= weights.shape[-1]:
         weights = np.maximum.reduceat(weights, edges[:-1], axis=-1)
     return np.rint(weights * 255).astype(np.uint8)
@@ -44,8 +43,8 @@ def looks(trace: Trace, layer: int, query: int, key: int | None = None) -> dict[
     position (the sink) and special tokens; -1 and 0 where nothing is left. With a `key` also `pair_score` (-inf where
     it is hidden) and `pair_weight`.
     """
-    scores = trace.layer_scores(layer, [query])[:, 0]
-    weights = softmax(scores)
+    row = trace.layer_scores(layer, [query])
+    scores, weights = row[:, 0], trace.weights_of(layer, row)[:, 0]
     heads = np.arange(len(weights))
     top = weights.argmax(axis=-1)
     found = {

@@ -138,15 +138,15 @@ def find(trace: Trace, query: str | int, key: str | int) -> list[FoundHead]:
             f"token #{of} {trace.tokens[of]!r} comes after #{at} {trace.tokens[at]!r}, and a causal model "
             "cannot see it from there"
         )
-    if not any(_sees(trace, layer, at, of) for layer in range(trace.spec.n_layer)):
+    if not any(_sees(trace, layer, at, of) for layer in trace.spec.attention_layers):
         raise TokenError(
             f"token #{of} {trace.tokens[of]!r} is outside the window of {trace.spec.window} keys that "
             f"#{at} {trace.tokens[at]!r} sees, in every layer"
         )
     rows = []
-    for layer in range(trace.spec.n_layer):
-        scores = trace.layer_scores(layer, range(at, at + 1))[:, 0]
-        weights = softmax(scores)
+    for layer in trace.spec.attention_layers:
+        both = trace.layer_scores(layer, range(at, at + 1))
+        scores, weights = both[:, 0], trace.weights_of(layer, both)[:, 0]
         for head in range(trace.spec.n_head):
             address = Head(layer, head)
             score, weight = _finite(scores[head, of]), float(weights[head, of])
@@ -161,12 +161,12 @@ def landings(trace: Trace, token: str | int) -> list[Landing]:
     """
     at = token_index(trace.tokens, token)
     rows = []
-    for layer in range(trace.spec.n_layer):
+    for layer in trace.spec.attention_layers:
         keys = other_keys(trace, layer, at)
         if len(keys) == 0:
             continue
-        scores = trace.layer_scores(layer, range(at, at + 1))[:, 0]
-        weights = softmax(scores)
+        both = trace.layer_scores(layer, range(at, at + 1))
+        scores, weights = both[:, 0], trace.weights_of(layer, both)[:, 0]
         for head, best in enumerate(keys[weights[:, keys].argmax(axis=-1)]):
             address, key = Head(layer, head), TokenRef(int(best), trace.tokens[best])
             score, weight = _finite(scores[head, best]), float(weights[head, best])
@@ -178,8 +178,7 @@ def ask(trace: Trace, token: str | int, head: Address, top: int = 5) -> Answer:
     """The three questions for one token at one head: what it looks for, what finds it, what it hands over."""
     spec, at = trace.spec, trace.spec.head(head)
     index = token_index(trace.tokens, token)
-    scores = trace.score_rows(at, range(index, index + 1))[0]
-    weights = softmax(scores)
+    scores, weights = _row(trace, at, index)
     first, last = trace.visible(at.layer, index)
     looking = _ranked(trace, range(first, last), scores, weights)
     seeing = [query for query in range(len(trace)) if query != index and _sees(trace, at.layer, query, index)]
@@ -213,7 +212,8 @@ def found(trace: Trace, head: Address, key: int) -> tuple[Float[Array, " query"]
     first = key if trace.spec.causal else 0
     rows = trace.score_rows(at, range(first, len(trace)))
     scores, weights = np.full(len(trace), -np.inf, np.float32), np.zeros(len(trace), np.float32)
-    scores[first:], weights[first:] = rows[:, key], softmax(rows)[:, key]
+    scores[first:] = rows[:, key]
+    weights[first:] = trace.weights_of(at.layer, rows[None], at.head)[0, :, key]
     return scores, weights
 
 
@@ -229,6 +229,12 @@ def predict(trace: Trace, position: int = -1, top: int = 5) -> list[tuple[str, f
     shares = softmax(logits)
     best = np.argsort(-logits, kind="stable")[:top]
     return [(trace.model.word(int(i)), float(shares[i]), float(logits[i])) for i in best]
+
+
+def _row(trace: Trace, head: Head, query: int) -> tuple[Array, Array]:
+    """One query's scores and weights at one head."""
+    row = trace.score_rows(head, range(query, query + 1))
+    return row[0], trace.weights_of(head.layer, row[None], head.head)[0, 0]
 
 
 def _ranked(trace: Trace, tokens: range | list[int], scores: Array, weights: Array) -> tuple[Link, ...]:

@@ -87,6 +87,12 @@ class ModelSpec:
     """Rows of the learned position table; 0 where there is none."""
     n_token_type: int = 0
     tied_embeddings: bool = False
+    d_v: int = 0
+    """Components of a value where they are not d_head; 0: d_head. Ask `d_value`."""
+    no_attention: tuple[int, ...] = ()
+    """Layers that mix tokens in another way (linear attention, convolution): no queries, keys, values or scores."""
+    score_extras: str = ""
+    """What stands between q · k and softmax besides scale and mask, in words: a soft cap, a position bias, sinks."""
     has_output: bool = True
     """Whether the model has an output head: without it there are no logits and no words."""
     allowed_config: tuple[str, ...] = ()
@@ -96,6 +102,17 @@ class ModelSpec:
     def group(self) -> int:
         """How many query heads read one K/V head."""
         return self.n_head // self.n_kv_head
+
+    @property
+    def d_value(self) -> int:
+        """Components of a value, and of a head's blend."""
+        return self.d_v or self.d_head
+
+    @property
+    def attention_layers(self) -> Sequence[int]:
+        """The layers that have heads."""
+        layers = range(self.n_layer)
+        return [layer for layer in layers if layer not in self.no_attention] if self.no_attention else layers
 
     @property
     def untied(self) -> bool:
@@ -108,7 +125,7 @@ class ModelSpec:
 
     def heads(self) -> list[Head]:
         """All head addresses, layer by layer."""
-        return [Head(layer, head) for layer in range(self.n_layer) for head in range(self.n_head)]
+        return [Head(layer, head) for layer in self.attention_layers for head in range(self.n_head)]
 
     def head(self, address: "Head | tuple[int, int] | str") -> Head:
         """Read an address and check that this model has it. Raises HeadError."""
@@ -118,6 +135,9 @@ class ModelSpec:
                 f"there is no head {head}: {self.name} has layers 0 to {self.n_layer - 1} "
                 f"with query heads 0 to {self.n_head - 1}"
             )
+        if head.layer in self.no_attention:
+            listed = ", ".join(map(str, self.attention_layers))
+            raise HeadError(f"layer {head.layer} of {self.name} has no attention; layers {listed} have")
         return head
 
     def kv_head(self, head: Head) -> int:

@@ -11,9 +11,10 @@ from ._parallel import one_blas_thread
 from ._shapes import Array, Float
 from .edits import Edit, Here, edit_scores, visible
 from .errors import HeadError, UnsupportedError, shown
-from .mechanism import group_queries, hide, score, softmax, ungroup, write
+from .mechanism import write
 from .models import FAMILIES, no_tap, unembed
 from .recording import Rows, first_rows
+from .scoring import Scoring
 from .spec import Head, ModelSpec, is_whole
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ class Trace:
 
     def weights(self, head: Address) -> Float[Array, "query key"]:
         """softmax(scores): each query's shares over the keys, [query, key]."""
-        return softmax(self.scores(head))
+        return self.weight_rows(head, range(len(self)))
 
     def score_rows(self, head: Address, rows: Sequence[int], *, masked: bool = True) -> Float[Array, "query key"]:
         """The scores of some queries of one head only, [len(rows), key]; `rows` are positions, rising."""
@@ -197,6 +198,26 @@ class Trace:
     def layer_scores(self, layer: int, rows: Sequence[int], *, masked: bool = True) -> Float[Array, "head query key"]:
         """The scores of some queries in every head of a layer, [head, len(rows), key]; `rows` as in `score_rows`."""
         return self._scores(layer, range(self.spec.n_head), rows, masked)
+
+    def weight_rows(self, head: Address, rows: Sequence[int]) -> Float[Array, "query key"]:
+        """The weights of some queries of one head only, [len(rows), key]; `rows` as in `score_rows`."""
+        at = self.spec.head(head)
+        return self.weights_of(at.layer, self.score_rows(at, rows)[None], at.head)[0]
+
+    def layer_weights(self, layer: int, rows: Sequence[int]) -> Float[Array, "head query key"]:
+        """The weights of some queries in every head of a layer, [head, len(rows), key]; `rows` as in `score_rows`."""
+        return self.weights_of(layer, self.layer_scores(layer, rows))
+
+    def weights_of(
+        self, layer: int, scores: Float[Array, "head query key"], first_head: int = 0
+    ) -> Float[Array, "head query key"]:
+        """The weights that these scores of a layer become, for consecutive heads from `first_head` on."""
+        return self.scoring(layer).weights(scores, first_head)
+
+    def scoring(self, layer: int) -> Scoring:
+        """How this layer turns q · k into weights."""
+        spec = self.spec
+        return Scoring(spec.d_head**-0.5, spec.causal, spec.window_of(layer))
 
     def write(self, head: Address) -> Float[Array, "query d_model"]:
         """What one head adds to the residual: z W_o of that head, [query, d_model], without the shared bias."""
@@ -237,20 +258,17 @@ class Trace:
 
     def _scores(self, layer: int, heads: range, rows: Sequence[int], masked: bool) -> Float[Array, "head query key"]:
         """Of one head of a layer, or of all."""
-        spec, q, k = self.spec, self.q(layer), self.k(layer)
+        spec, q, k, rule = self.spec, self.q(layer), self.k(layer), self.scoring(layer)
         positions = np.asarray(rows, int)
         first, last = (spec.kv_head(Head(layer, head)) for head in (heads[0], heads[-1]))
 
-        def hidden(plain: Array) -> Array:
-            return hide(plain, rows, spec.causal, spec.window_of(layer)) if masked else plain
+        def score_head(head: int, own_q: Array, own_k: Array) -> Array:
+            return rule.scores(own_q[None, positions], own_k[None], rows, head, masked=masked)[0]
 
-        def score_head(own_q: Array, own_k: Array) -> Array:
-            return hidden(score(own_q[positions], own_k, spec.d_head**-0.5))
-
-        grouped = group_queries(q[heads.start : heads.stop, positions], last + 1 - first)
         with one_blas_thread():
-            scores = hidden(ungroup(score(grouped, k[first : last + 1], spec.d_head**-0.5), len(heads)))
-            return edit_scores(self.edits, Here(spec, layer, rows, k=k), heads, scores, score_head, q)
+            own = q[heads.start : heads.stop, positions]
+            scores = rule.scores(own, k[first : last + 1], rows, heads.start, masked=masked)
+            return edit_scores(self.edits, Here(spec, layer, rows, k=k, scale=rule.scale), heads, scores, score_head, q)
 
     # ---- running
 
@@ -394,12 +412,11 @@ class _Recorder:
         return array
 
     def _edit_scores(self, scores: Array, rows: range) -> Array:
-        spec, seen = self.trace.spec, scores.shape[-1]
+        spec, seen, rule = self.trace.spec, scores.shape[-1], self.trace.scoring(self.layer)
         q = self.trace._kept[f"layer.{self.layer}.q"].first(len(self.trace))
 
-        def score_head(own_q: Array, own_k: Array) -> Array:
-            plain = score(own_q[rows.start : rows.stop], own_k[:seen], spec.d_head**-0.5)
-            return hide(plain, rows, spec.causal, spec.window_of(self.layer))
+        def score_head(head: int, own_q: Array, own_k: Array) -> Array:
+            return rule.scores(own_q[None, rows.start : rows.stop], own_k[None, :seen], rows, head)[0]
 
         heads = range(spec.n_head)
         return edit_scores(self.edits, self._here(rows), heads, scores, score_head, q, self._note)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .._shapes import Array, Bool, Float
-from ..mechanism import softmax
 from ..model import Model
 from ..trace import Trace
 from .treebank import Document, Mention, Word
@@ -123,7 +122,7 @@ def _target(look: str, query: int) -> int:
 
 def _count_layer(trace: Trace, window: Window, layer: int, asked: list[Items], counts: Counts) -> None:
     """One layer of one window: its weights, and all that is asked of them."""
-    weights = softmax(trace.layer_scores(layer, range(len(trace))))
+    weights = trace.layer_weights(layer, range(len(trace)))
     n_layer = trace.spec.n_layer
     queries = _queries(window)
     if queries:
