@@ -12,10 +12,11 @@ import qkvlab
 
 PACKAGE = Path(qkvlab.__file__).parent
 ORDER = (
-    ("axes", "_shapes", "_parallel", "_memory"), ("errors",), ("mechanism",), ("scoring",), ("text", "_bytelevel"), ("spec",),
-    ("checkpoint",), ("models",), ("aim",), ("edits",), ("recording",), ("trace",), ("model",), ("reference",),
-    ("words", "overview", "onehead", "residual"), ("questions",), ("circuits",), ("kvcache",), ("effects", "sharing"),
-    ("anatomy",), ("export",), ("show",), ("atlas",), ("server",), ("course",), ("cli",), ("__main__",),
+    ("axes", "_shapes", "_parallel", "_memory"), ("errors",), ("mechanism",), ("scoring",), ("text", "_bytelevel"),
+    ("spec",), ("checkpoint",), ("models",), ("aim",), ("edits",), ("recording",), ("trace",), ("model",),
+    ("reference",), ("live",), ("words", "overview", "onehead", "residual"), ("questions",), ("circuits",),
+    ("kvcache",), ("effects", "sharing"), ("anatomy",), ("export",), ("show",), ("atlas",), ("server",), ("course",),
+    ("cli",), ("__main__",),
 )  # fmt: skip
 """ARCHITECTURE.md, "The walk", with the small modules in their places. A row imports only from the rows above."""
 

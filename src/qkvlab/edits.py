@@ -590,8 +590,8 @@ def edit_scores(
 ) -> Float[Array, "heads rows key"]:
     """The scores of these heads after the edits of a head's own q and k, then those of the scores.
 
-    `q` holds every query up to the last row; `recompute(head, q, k)` scores one head's rows anew, masked. `note` is told
-    of every edit with the array before and after it, and the position of its first row.
+    `q` holds every query up to the last row; `recompute(head, q, k)` scores one head's rows anew, masked. `note` is
+    told of every edit with the array before and after it, and the position of its first row.
     """
     acting = [edit for edit in edits if here.layer in edit.layers(here.spec)]
     for head in heads:

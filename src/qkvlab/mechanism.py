@@ -336,13 +336,15 @@ def hide(
     """
     if len(rows) == 0 or (window is None and (not causal or scores.shape[-1] == rows[0] + 1)):
         return scores
-    mask = _mask(tuple(rows) if not isinstance(rows, range) else rows, scores.shape[-1], causal, window)
+    mask = hidden_keys(tuple(rows) if not isinstance(rows, range) else rows, scores.shape[-1], causal, window)
     scores[..., scores.shape[-1] - mask.shape[-1] :] += namespace(scores).asarray(mask)
     return scores
 
 
 @lru_cache(maxsize=4)
-def _mask(rows: Sequence[int], n_key: int, causal: bool, window: int | None) -> Float[np.ndarray, "query last_keys"]:
+def hidden_keys(
+    rows: Sequence[int], n_key: int, causal: bool, window: int | None
+) -> Float[np.ndarray, "query last_keys"]:
     """0 or -inf for the last keys, from the first one that any of the queries may not see."""
     first = 0 if window is not None else min(rows[0], n_key)
     distance = np.asarray(rows)[:, None] - np.arange(first, n_key)[None, :]

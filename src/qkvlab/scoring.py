@@ -1,4 +1,4 @@
-"""How one layer turns q · k into weights: scale, soft cap, what depends on position, mask, sinks. As one small value."""
+"""How one layer turns q · k into weights, as one small value: scale, soft cap, position bias, mask, sinks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Scoring:
     distance_bias: Float[Array, "head distance"] | None = None
     """Added by key - query; column key - query + n_query - 1 (T5's buckets, spread out)."""
     sinks: Float[Array, " head"] | None = None
-    """A score per head that takes its share of the weights and hands over nothing (gpt-oss): rows sum to less than 1."""
+    """A score per head that takes its share and hands over nothing (gpt-oss): rows sum to less than 1."""
 
     def scores(
         self,

@@ -155,9 +155,21 @@ def from_tokenizer_json(path: Path) -> Tokenizer:
         library = Library.from_file(str(path))
     except Exception as error:
         raise CheckpointError(f"{path} is not a tokenizer.json that can be read: {error}") from None
+    return _from_own(library, str(path))
+
+
+def from_library(library: Any, name: str) -> Tokenizer:
+    """A copy of a `tokenizers.Tokenizer` in memory, as `from_tokenizer_json` reads one. Raises UnsupportedError if it
+    does not put a text whole between its special tokens; `name` is what the error calls it."""
+    from tokenizers import Tokenizer as Library
+
+    return _from_own(Library.from_str(library.to_str()), name)
+
+
+def _from_own(library: Any, name: str) -> Tokenizer:
     library.no_padding()
     library.no_truncation()
-    before, after = _frame(library, path)
+    before, after = _frame(library, name)
     # A post-processor would also trim spaces off the offsets. Its special tokens are in before and after.
     library.post_processor = None
     byte_level = "ByteLevel(" in f"{library.normalizer!r} {library.pre_tokenizer!r}"
@@ -218,7 +230,7 @@ def _assemble(
     )
 
 
-def _frame(library: Any, path: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _frame(library: Any, name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Which ids does the post-processor put before and after a text? Asked with a text of one token, x."""
     from tokenizers import Tokenizer as Library
     from tokenizers import models
@@ -229,7 +241,7 @@ def _frame(library: Any, path: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
     framed = library.post_processor.process(one_token)
     places = [i for i, special in enumerate(framed.special_tokens_mask) if not special]
     if len(places) != 1:
-        raise UnsupportedError(f"{path} puts a text {len(places)} times among special tokens, not once")
+        raise UnsupportedError(f"{name} puts a text {len(places)} times among special tokens, not once")
     return tuple(framed.ids[: places[0]]), tuple(framed.ids[places[0] + 1 :])
 
 

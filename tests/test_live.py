@@ -1,0 +1,341 @@
+"""Live transformers models of every family, against what they say of themselves when nobody captures them."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qkvlab import find, open_model
+from qkvlab.edits import Ablate, Edit, Mute, ScaleScores, ShiftKey, ShiftQuery, Strengthen, SwapValue, Tie
+from qkvlab.errors import HeadError, TextError, UnsupportedError
+from qkvlab.live import LiveModel, LiveTrace, open_live
+from qkvlab.models.families import FAMILIES
+from qkvlab.models.hooks import own_layers, reach
+from zoo import ZOO, zoo_inputs, zoo_model
+
+IDS = [3, 17, 42, 5, 29, 8, 11, 50, 2, 31, 7, 19, 44]
+TOLERANCE = 1e-5
+"""Of a tensor's largest magnitude; absolute for weights."""
+SEVERAL = [
+    (kind, name) for kind in ZOO for name in FAMILIES[ZOO[kind].family].stacks if (kind, name) != ("whisper", "encoder")
+]
+
+
+def source_of(kind: str, attention: str) -> Any:
+    inputs = zoo_inputs(kind, IDS)
+    del inputs["decoder_input_ids" if "decoder_input_ids" in inputs else "input_ids"]
+    return None if attention == "encoder" else inputs or None
+
+
+def opened(kind: str, attention: str) -> tuple[LiveModel, LiveTrace]:
+    model = open_live(zoo_model(kind), attention=attention)
+    return model, model.trace(ids=IDS, positions="all", source=source_of(kind, attention))
+
+
+def witness(kind: str, attention: str) -> dict[str, Any]:
+    """What the model says of itself: attentions and hidden states where it gives them, and hooks around W_o."""
+    import torch
+
+    hf, family = zoo_model(kind), FAMILIES[ZOO[kind].family]
+    stack, said = family.stacks[attention], {"into_o": [], "out": [], "mlp": [], "normed": []}
+    hooks, before = (
+        [],
+        [(module, module.config._attn_implementation) for module in hf.modules() if hasattr(module, "config")],
+    )
+
+    def listen(module: Any, name: str, inward: bool) -> None:
+        def hook(module: Any, args: Any, output: Any) -> None:
+            tensor = args[0] if inward else output[0] if isinstance(output, tuple) else output
+            said[name].append(tensor.detach().reshape(-1, tensor.shape[-1]).numpy())
+
+        hooks.append(module.register_forward_hook(hook))
+
+    layers = {id(layer): layer for layer in own_layers(hf.base_model, stack)}.values()
+    for layer in layers:
+        o = reach(layer, stack.o)
+        if o is not None:
+            listen(o, "into_o", True)
+            listen(o, "out", False)
+        listen(reach(layer, stack.mlp), "mlp", False)
+    eager = kind != "falcon-rw"  # its eager forward adds ALiBi twice
+    for module, _ in before:
+        if eager:
+            module.config._attn_implementation = "eager"
+    inputs = zoo_inputs(kind, IDS)
+    try:
+        with torch.no_grad():
+            if attention == "encoder" and not stack.whole:
+                result = hf.get_encoder()(
+                    input_ids=torch.tensor([IDS]), output_attentions=True, output_hidden_states=True
+                )
+            else:
+                result = hf(**inputs, output_attentions=eager, output_hidden_states=True, use_cache=False)
+    finally:
+        for module, implementation in before:
+            module.config._attn_implementation = implementation
+        for hook in hooks:
+            hook.remove()
+    names = {
+        "decoder": ("decoder_attentions", "attentions"),
+        "encoder": ("attentions",),
+        "cross": ("cross_attentions",),
+    }
+    attentions = next((found for name in names[attention] if (found := getattr(result, name, None))), None)
+    said["weights"] = [each[0].numpy() for each in attentions if each is not None] if attentions and eager else None
+    states = getattr(result, "decoder_hidden_states" if attention != "encoder" else "", None) or result.hidden_states
+    said["x"] = [each[0].numpy() for each in states]
+    said["logits"] = result.logits[0].numpy() if getattr(result, "logits", None) is not None else None
+    return said
+
+
+def gap(ours: np.ndarray, theirs: np.ndarray) -> float:
+    assert ours.shape == theirs.shape, (ours.shape, theirs.shape)
+    return float(np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-30))
+
+
+@pytest.mark.parametrize(("kind", "attention"), SEVERAL)
+def test_every_tap_is_the_models_own(kind: str, attention: str) -> None:
+    model, trace = opened(kind, attention)
+    spec, said, worst = model.spec, witness(kind, attention), dict[str, float]()
+
+    def check(name: str, ours: np.ndarray, theirs: np.ndarray) -> None:
+        worst[name] = max(worst.get(name, 0.0), gap(ours, theirs))
+
+    for number, layer in enumerate(spec.attention_layers):
+        z, weights = trace.z(layer), np.stack([trace.weights((layer, head)) for head in range(spec.n_head)])
+        into_o = trace.taken[f"layer.{layer}.gated"] if model.family.gated else z.swapaxes(0, 1).reshape(len(IDS), -1)
+        check("z", into_o, said["into_o"][number])
+        check("out", trace.out(layer), said["out"][number])
+        if said["weights"] is not None:
+            assert np.abs(weights - said["weights"][number]).max() <= TOLERANCE
+        v = np.repeat(trace.v(layer), spec.group, axis=0)
+        check("weights v = z", weights @ v, z)
+        written = sum(trace.write((layer, head)).astype(np.float64) for head in range(spec.n_head))
+        bias = model.weights.layer(layer).b_o
+        check("Σ z W_o + b = out", (written + (0 if bias is None else bias)).astype(np.float32), trace.out(layer))
+    for layer in range(spec.n_layer):
+        check("x", trace.x(layer), said["x"][layer])
+        check("mlp", trace.mlp(layer), said["mlp"][layer].reshape(len(IDS), -1))
+    if spec.has_output:
+        check("logits", trace.logits, said["logits"])
+    print(f"\n{kind} {attention}: " + "  ".join(f"{name} {value:.1e}" for name, value in worst.items()))
+    assert max(worst.values()) <= TOLERANCE, worst
+
+
+def test_an_encoder_that_reads_no_tokens_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match="reads input_features, not token ids"):
+        open_live(zoo_model("whisper"), attention="encoder")
+
+
+PROJECTED = [
+    "llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi", "olmo2", "cohere2", "smollm3", "gptj", "gpt_oss",
+    "gpt_neo", "opt", "bart", "t5", "whisper",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", PROJECTED)
+def test_before_rotation_q_and_k_are_what_the_projection_gave(kind: str) -> None:
+    import torch
+
+    model, trace = opened(kind, "decoder")
+    said: dict[str, list[np.ndarray]] = {"q": [], "k": []}
+    hooks = []
+    for layer in own_layers(model.hf.base_model, model.stack):
+        attention = reach(layer, model.stack.attention)
+        for name in "qk":
+            module = next(
+                m for n in (f"{name}_norm", f"{name}_proj", name) if (m := getattr(attention, n, None)) is not None
+            )
+
+            def hook(module: Any, args: Any, output: Any, name: str = name) -> None:
+                if output.ndim == 3 or output.shape[1] == len(IDS):  # Gemma 3 normalises [head, query, d_head]
+                    output = output.reshape(1, len(IDS), -1, model.spec.d_head).transpose(1, 2)
+                said[name].append(output[0].detach().numpy())
+
+            hooks.append(module.register_forward_hook(hook))
+    with torch.no_grad():
+        model.hf(**zoo_inputs(kind, IDS), use_cache=False)
+    for each in hooks:
+        each.remove()
+    for layer in range(model.spec.n_layer):
+        q, k = said["q"][layer], said["k"][layer]
+        assert gap(trace.q_raw(layer), q) <= TOLERANCE
+        assert gap(trace.k_raw(layer), k) <= TOLERANCE
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ZOO if ZOO[kind].text])
+def test_padded_rows_equal_the_texts_alone(kind: str) -> None:
+    texts = [IDS, IDS[4:9], [7, 7, 2, 30, 41, 11, 9, 23]]
+    model = open_live(zoo_model(kind), attention=next(iter(FAMILIES[ZOO[kind].family].stacks)))
+    many = model.traces(texts, positions="all")
+    bound = 3e-5 if kind == "qwen3_next" else TOLERANCE  # its linear layers add in chunks of the padded length
+    for ids, padded in zip(texts, many, strict=True):
+        alone = model.trace(ids=ids, positions="all")
+        for layer in model.spec.attention_layers:
+            for name in ("x", "q", "k", "v", "z", "out"):
+                assert gap(getattr(padded, name)(layer), getattr(alone, name)(layer)) <= bound, name
+            assert (
+                np.abs(padded.layer_weights(layer, range(len(ids))) - alone.layer_weights(layer, range(len(ids)))).max()
+                <= TOLERANCE
+            )
+        if model.spec.has_output:
+            assert gap(padded.logits, alone.logits) <= bound
+
+
+def edits_for(model: LiveModel) -> list[Edit]:
+    layer, kv = model.spec.attention_layers[0], 0
+    d_head, d_value = model.spec.d_head, model.spec.d_value
+    made: list[Edit] = [
+        Mute(where=f"{layer}.1", key=2),
+        ShiftQuery(head=f"{layer}.1", query=6, shift=(0.7,) * d_head),
+        ShiftKey(kv_head=f"{layer}.{kv}", token=3, shift=(0.7,) * d_head),
+        SwapValue(kv_head=f"{layer}.{kv}", token=3, source=5),
+        Tie(where=f"{layer}.0"),
+        Ablate(where=f"{layer}.1"),
+        Ablate(where=f"{layer}.1", to=(0.5,) * d_value),
+        ScaleScores(where=str(layer), factor=0.3),
+        Strengthen(where=f"{layer}.0", query=6, key=2, amount=2.0),
+    ]
+    return made
+
+
+@pytest.mark.parametrize(("kind", "attention"), [pair for pair in SEVERAL if pair[1] != "cross"])
+def test_every_edit_changes_the_end_and_a_no_op_does_not(kind: str, attention: str) -> None:
+    model, plain = opened(kind, attention)
+    end = plain.logits if model.spec.has_output else plain.final
+    for edit in edits_for(model):
+        trace = plain.with_edits([edit])
+        after = trace.logits if model.spec.has_output else trace.final
+        assert np.abs(after - end).max() > 1e-5 * np.abs(end).max(), edit
+        assert trace.unchanged == ()
+    nothing = plain.with_edits([replace(edit, strength=0.0) for edit in edits_for(model)])
+    after = nothing.logits if model.spec.has_output else nothing.final
+    assert gap(after, end) <= TOLERANCE
+    assert len(nothing.unchanged) == len(edits_for(model))
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "bert"])
+def test_edits_equal_the_native_engines(kind: str, tiny: Any) -> None:
+    theirs, folder = tiny(kind)
+    live, native = open_live(theirs), open_model(folder)
+    for edit in edits_for(live):
+        ours, other = live.trace(ids=IDS, edits=[edit]), native.trace(ids=IDS, edits=[edit])
+        assert gap(ours.final, other.final) <= TOLERANCE, edit
+        for layer in range(native.spec.n_layer):
+            assert gap(ours.z(layer), other.z(layer)) <= TOLERANCE
+            for head in range(native.spec.n_head):
+                assert np.abs(ours.weights((layer, head)) - other.weights((layer, head))).max() <= TOLERANCE
+    assert find(live.trace(ids=IDS), "#9", "#3")[0].head == find(native.trace(ids=IDS), "#9", "#3")[0].head
+
+
+def test_ablation_is_before_w_o(tiny: Any) -> None:
+    """Taking the head's columns out of W_o by hand gives the same as the edit; zeroing what W_o gives does not."""
+    import torch
+
+    hf = zoo_model("llama")
+    model = open_live(hf)
+    edited = model.trace(ids=IDS, edits=[Ablate(where="1.4")], positions="all").logits
+    weight = hf.model.layers[1].self_attn.o_proj.weight
+    kept = weight.detach().clone()
+    with torch.no_grad():
+        weight[:, 4 * 10 : 5 * 10] = 0
+        by_hand = hf(torch.tensor([IDS])).logits[0].numpy()
+        weight.copy_(kept)
+    assert gap(edited, by_hand) <= TOLERANCE
+
+
+def test_bfloat16_equals_the_model_in_bfloat16() -> None:
+    import copy
+
+    import torch
+
+    hf = copy.deepcopy(zoo_model("qwen3")).to(torch.bfloat16)
+    trace = open_live(hf).trace(ids=IDS, positions="all")
+    with torch.no_grad():
+        said = hf(torch.tensor([IDS])).logits[0].float().numpy()
+    assert np.array_equal(trace.logits, said)
+    assert trace.q(0).dtype == np.float32
+    assert hf.dtype == torch.bfloat16
+
+
+def test_the_model_is_left_as_it_was_found() -> None:
+    import copy
+
+    import torch
+
+    def hooks(model: Any) -> int:
+        return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
+
+    hf = copy.deepcopy(zoo_model("gptj")).train()
+    before = hooks(hf)
+    open_live(hf).trace(ids=IDS).run()
+    assert all(module.training for module in hf.modules())
+    assert hooks(hf) == before
+    assert not any("forward" in module.__dict__ for module in hf.modules())
+    assert hf.config._attn_implementation == zoo_model("gptj").config._attn_implementation
+    hf = copy.deepcopy(zoo_model("llama"))
+    hf.model.layers[1].self_attn.v_proj.weight = torch.nn.Parameter(torch.zeros(3, 3))  # the run fails within
+    with pytest.raises(RuntimeError):
+        open_live(hf).trace(ids=IDS).run()
+    assert hf.config._attn_implementation == "sdpa"
+    assert hooks(hf) == hooks(zoo_model("llama"))
+
+
+def test_a_layer_that_is_never_asked_fails_loudly() -> None:
+    import copy
+
+    hf = copy.deepcopy(zoo_model("llama"))
+    hf.model.layers[2].self_attn.forward = lambda hidden_states, **given: (hidden_states * 0, None)
+    with pytest.raises(UnsupportedError, match=r"attention was called 2 times, in layers \[0, 1\]; expected 3"):
+        open_live(hf).trace(ids=IDS).run()
+
+
+def test_a_mask_that_is_not_the_configurations_fails_loudly() -> None:
+    import copy
+
+    hf = copy.deepcopy(zoo_model("mistral"))
+    model = open_live(hf)
+    hf.config.sliding_window = 3
+    with pytest.raises(UnsupportedError, match="layer 0 hides"):
+        model.trace(ids=IDS).run()
+
+
+@pytest.mark.parametrize("name", ["deberta", "xlnet", "mamba"])
+def test_families_that_cannot_be_captured_say_why(name: str) -> None:
+    from transformers import AutoConfig, AutoModel
+
+    sizes = {
+        "vocab_size": 53,
+        "hidden_size": 24,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 3,
+        "intermediate_size": 41,
+    }
+    sizes |= {"d_model": 24, "n_layer": 1, "n_head": 3, "d_inner": 41} if name == "xlnet" else {}
+    with pytest.raises(UnsupportedError, match=f"{name} cannot be captured: it"):
+        open_live(AutoModel.from_config(AutoConfig.for_model(name, **sizes)))
+
+
+def test_what_is_not_kept_is_captured_when_asked() -> None:
+    model = open_live(zoo_model("qwen2"))
+    trace = model.trace(ids=IDS, keep=("q", "k", "v"))
+    trace.run()
+    assert {name.rpartition(".")[2] for name in trace.taken} - {"last logits"} == {"q", "k", "v"}
+    assert gap(trace.z(1), model.trace(ids=IDS).z(1)) == 0
+
+
+def test_bad_input_is_one_clear_line() -> None:
+    model = open_live(zoo_model("t5"))
+    with pytest.raises(TextError, match="needs what the encoder reads; pass source="):
+        model.trace(ids=IDS)
+    with pytest.raises(
+        UnsupportedError, match="the attention 'self' is not known \\(accepted: encoder, decoder, cross\\)"
+    ):
+        open_live(zoo_model("t5"), attention="self")
+    with pytest.raises(HeadError, match="layer 0 of Qwen3NextForCausalLM has no attention; layers 1, 3 have"):
+        open_live(zoo_model("qwen3_next")).trace(ids=IDS).weights("0.1")
+    with pytest.raises(UnsupportedError, match="how deepseek_v3 rotates is not known here"):
+        open_live(zoo_model("deepseek_v3")).trace(ids=IDS).q_raw(0)
+    with pytest.raises(UnsupportedError, match="expected a transformers PreTrainedModel; got int"):
+        open_live(3)
