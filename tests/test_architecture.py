@@ -22,6 +22,7 @@ ORDER = (
 
 UPHILL = {
     ("trace", "model", "type"): "a Trace is made by a Model and keeps it: named in a signature, never called up",
+    ("model", "live", "function"): "a family without a file of its own is opened through transformers, when asked for",
     ("model", "reference", "function"): "the mean over the reference text is a trace of its own, run when asked for",
 }
 """Today's exceptions: (module, what it imports, where), each with its reason."""

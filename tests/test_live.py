@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qkvlab import find, open_model
-from qkvlab.edits import Ablate, Edit, Mute, ScaleScores, ShiftKey, ShiftQuery, Strengthen, SwapValue, Tie
-from qkvlab.errors import HeadError, TextError, UnsupportedError
+from qkvlab import ask, find, open_model, predict
+from qkvlab.edits import Ablate, Edit, Mute, ScaleScores, ShiftKey, ShiftQuery, StopRotation, Strengthen, SwapValue, Tie
+from qkvlab.errors import CheckpointError, EditError, HeadError, TextError, UnsupportedError
 from qkvlab.live import LiveModel, LiveTrace, open_live
 from qkvlab.models.families import FAMILIES
 from qkvlab.models.hooks import own_layers, reach
@@ -219,7 +219,8 @@ def test_every_edit_changes_the_end_and_a_no_op_does_not(kind: str, attention: s
 def test_edits_equal_the_native_engines(kind: str, tiny: Any) -> None:
     theirs, folder = tiny(kind)
     live, native = open_live(theirs), open_model(folder)
-    for edit in edits_for(live):
+    turning = [] if live.spec.rotation is None else [StopRotation(where="1.2")]
+    for edit in [*edits_for(live), *turning]:
         ours, other = live.trace(ids=IDS, edits=[edit]), native.trace(ids=IDS, edits=[edit])
         assert gap(ours.final, other.final) <= TOLERANCE, edit
         for layer in range(native.spec.n_layer):
@@ -339,3 +340,94 @@ def test_bad_input_is_one_clear_line() -> None:
         open_live(zoo_model("deepseek_v3")).trace(ids=IDS).q_raw(0)
     with pytest.raises(UnsupportedError, match="expected a transformers PreTrainedModel; got int"):
         open_live(3)
+
+
+def test_a_folder_of_any_family_opens_by_path(tmp_path: Any) -> None:
+    hf = zoo_model("gpt_neox")
+    hf.save_pretrained(tmp_path / "neox")
+    model = open_model(tmp_path / "neox")
+    assert isinstance(model, LiveModel)
+    assert model.spec.family == "gpt_neox"
+    assert gap(model.trace(ids=IDS).logits, open_live(hf).trace(ids=IDS).logits) == 0
+
+
+def test_a_folder_with_a_weight_missing_is_refused(tmp_path: Any) -> None:
+    import safetensors.torch
+
+    zoo_model("phi").save_pretrained(tmp_path)
+    file = next(tmp_path.glob("*.safetensors"))
+    tensors = safetensors.torch.load_file(file)
+    del tensors["model.layers.1.self_attn.k_proj.weight"]
+    safetensors.torch.save_file(tensors, file, {"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"1 weights are missing \(model.layers.1.self_attn.k_proj.weight"):
+        open_model(tmp_path)
+
+
+def test_a_config_that_lies_about_its_heads_is_refused(tmp_path: Any) -> None:
+    import json
+
+    zoo_model("phi").save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "num_key_value_heads": 1}))
+    with pytest.raises(CheckpointError, match="transformers cannot open it"):
+        open_model(tmp_path)
+
+
+def test_pickles_are_never_read(tmp_path: Any) -> None:
+    import torch
+
+    hf = zoo_model("phi")
+    hf.config.save_pretrained(tmp_path)
+    torch.save(hf.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"no \.safetensors files beside config.json"):
+        open_model(tmp_path)
+
+
+def test_questions_work_on_a_live_model() -> None:
+    model = open_live(zoo_model("gpt_oss"))
+    trace = model.trace(ids=IDS)
+    answer = ask(trace, "#9", "1.4")
+    assert answer.kv_head == 1
+    weights = trace.weights("1.4")[9]
+    assert weights.sum() < 0.999  # the sink took its share
+    assert answer.looking_for[0].weight == pytest.approx(float(weights.max()))
+    best = max(float(trace.weights(head)[9, 3]) for head in model.spec.heads())
+    assert find(trace, "#9", "#3")[0].weight == pytest.approx(best)
+    assert answer.hands_over is not None
+    assert len(predict(trace)) == 5
+
+
+def test_cross_attention_names_the_encoders_keys() -> None:
+    model = open_live(zoo_model("t5"), attention="cross")
+    trace = model.trace(ids=IDS, source=[7, 30, 11, 4, 23])
+    assert trace.weights("1.2").shape == (len(IDS), 5)
+    np.testing.assert_allclose(trace.weights("1.2").sum(axis=1), 1, rtol=1e-5)
+    with pytest.raises(UnsupportedError, match="keys are the encoder's tokens"):
+        ask(trace, "#3", "1.2")
+    with pytest.raises(UnsupportedError, match="keys are the encoder's tokens"):
+        find(trace, "#3", "#2")
+
+
+def test_the_mean_over_the_reference_text_needs_a_tokenizer() -> None:
+    model = open_live(zoo_model("llama"))
+    with pytest.raises(UnsupportedError, match="needs the model's tokenizer"):
+        model.trace(ids=IDS, edits=[Ablate(where="1.1", to="mean")]).run()
+
+
+def test_a_live_model_with_a_tokenizer_reads_text(smollm2: Any) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.for_model("gpt_neox", vocab_size=smollm2.spec.n_vocab, hidden_size=16, num_hidden_layers=2,
+                                  num_attention_heads=2, intermediate_size=20)  # fmt: skip
+    model = open_live(AutoModelForCausalLM.from_config(config), smollm2.tokenizer)
+    trace = model.trace("The cat drank because it was thirsty")
+    assert trace.tokens == smollm2.trace("The cat drank because it was thirsty").tokens
+    assert model.trace("The cat drank", edits=[Ablate(where="1.1", to="mean")]).unchanged == ()
+    both = model.traces(["The cat drank", "It was thirsty, they say"])
+    assert [len(trace) for trace in both] == [3, len(both[1].tokens)]
+
+
+@pytest.mark.parametrize("kind", ["gemma3", "cohere2", "smollm3"])
+def test_rotation_that_differs_by_layer_is_not_undone(kind: str) -> None:
+    with pytest.raises(EditError, match=r"stop-rotation: .* does not turn its queries and keys, or not all alike"):
+        open_live(zoo_model(kind)).trace(ids=IDS, edits=[StopRotation(where="1.2")])

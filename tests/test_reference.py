@@ -53,7 +53,7 @@ def test_the_cache_is_written_and_used(forgetful: Model, cache: Path, monkeypatc
     (file,) = cache.iterdir()
     assert mean_z(forgetful) is means
     forgetful.known_mean_z = None
-    monkeypatch.setattr(reference, "_compute", never)
+    monkeypatch.setattr(reference, "computed_mean_z", never)
     np.testing.assert_array_equal(mean_z(forgetful), means)
     assert list(cache.iterdir()) == [file]
 

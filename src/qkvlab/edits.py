@@ -401,7 +401,9 @@ class StopRotation(InScope):
     def check(self, spec: ModelSpec, n_token: int) -> None:
         super().check(spec, n_token)
         if spec.rotation is None:
-            raise EditError(f"{self.kind}: {spec.name} does not rotate its queries and keys")
+            raise EditError(
+                f"{self.kind}: {spec.name} does not turn its queries and keys, or not all alike: nothing to undo"
+            )
 
     def pair(self, q: Array, k: Array, here: Here) -> tuple[Array, Array]:
         assert here.spec.rotation is not None

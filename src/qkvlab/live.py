@@ -1,5 +1,6 @@
 """A live transformers model as a Model: the same traces, edits and questions, captured while it runs by itself."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from ._shapes import Array, Float
 from .checkpoint.source import Source
 from .edits import Edit, Here, checked, edit_scores
-from .errors import MissingExtraError, TextError, UnsupportedError, one_of
+from .errors import CheckpointError, MissingExtraError, TextError, UnsupportedError, one_of
 from .model import POSITIONS, Model
 from .models.attending import Run, to_numpy
 from .models.hooks import own_layers, reach
@@ -19,7 +20,7 @@ from .models.live_spec import family_of, spec_of, stack_of
 from .models.transformers import running
 from .scoring import Scoring
 from .spec import Head
-from .text import Special, Tokens
+from .text import Special, Tokens, from_tokenizer_json
 from .trace import Address, Trace
 
 TAPS = ("x", "normed", "q", "k", "v", "z", "out", "mlp", "final", "turns", "gated")
@@ -39,6 +40,45 @@ def open_live(model: Any, tokenizer: Any = None, *, attention: str | None = None
     if not isinstance(model, PreTrainedModel):
         raise UnsupportedError(f"expected a transformers PreTrainedModel; got {type(model).__name__}")
     return LiveModel(model, tokenizer, attention, name or model.config.name_or_path or type(model).__name__)
+
+
+def open_folder(source: Source, tokenizer: Any = None, *, attention: str | None = None) -> "LiveModel":
+    """A folder of safetensors of any family, through transformers. No pickle is read and no code of the folder run.
+
+    Raises MissingExtraError without transformers, CheckpointError for files it cannot read, UnsupportedError.
+    """
+    folder = source.path if source.path.is_dir() else source.path.parent
+    family = json.loads((folder / "config.json").read_bytes())["model_type"]
+    try:
+        import transformers
+    except ImportError:
+        raise MissingExtraError(f"{source.name}, of the family {family},", "transformers") from None
+    if not any(folder.glob("*.safetensors*")):
+        raise CheckpointError(f"{source.name}: there are no .safetensors files beside config.json")
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder)
+        names = [name for name in config.architectures or [] if hasattr(transformers, name)]
+        maker: Any = getattr(transformers, names[0]) if names else transformers.AutoModelForCausalLM
+        model, report = maker.from_pretrained(
+            folder, config=config, use_safetensors=True, dtype="auto", output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"{source.name}: transformers cannot open it: {_one_line(error)}") from None
+    lacking = sorted(report["missing_keys"])
+    if lacking:
+        raise CheckpointError(
+            f"{source.name}: {len(lacking)} weights are missing ({', '.join(lacking[:3])} ...), and transformers would "
+            "fill them with random numbers"
+        )
+    if tokenizer is None and (folder / "tokenizer.json").is_file():
+        tokenizer = from_tokenizer_json(folder / "tokenizer.json")
+    opened = open_live(model.eval(), tokenizer, attention=attention, name=source.name)
+    opened.source = source
+    return opened
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 class LiveWeights:
@@ -165,9 +205,13 @@ class LiveModel(Model):
         return made
 
     def mean_z(self, layer: int) -> Float[Array, "head d_value"]:
-        from .reference import mean_z
+        """Each head's mean blend over the reference text, kept while the model is open."""
+        from .reference import computed_mean_z
 
-        return mean_z(self)[layer]
+        if self.known_mean_z is None:
+            self.known_mean_z = computed_mean_z(self)
+        means: np.ndarray = self.known_mean_z[layer]
+        return means
 
     def words(self, direction: Float[Array, "rows d_model"]) -> Float[Array, "rows vocab"]:
         if not self.spec.has_output:
@@ -228,6 +272,10 @@ class LiveTrace(Trace):
         """The same text with these edits instead."""
         edits = checked(edits, self.spec, len(self))
         return LiveTrace(self.model, self.ids, self.text_tokens, edits, self.positions, self.inputs, self.kept_taps)
+
+    @property
+    def own_keys(self) -> bool:
+        return self.model.stack.keys == "own"
 
     # ---- what is kept
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ._shapes import Array, Float
 from .checkpoint import gguf, safetensors
-from .checkpoint.config import spec_from_config
+from .checkpoint.config import CONFIG_READERS, spec_from_config
 from .checkpoint.gguf_config import spec_from_gguf
 from .checkpoint.layouts import LAYOUTS, Layout, plain_names
 from .checkpoint.source import DEFAULT, Progress, Source, resolve
@@ -66,17 +66,50 @@ def read_spec(checkpoint: Checkpoint, name: str, allow: Collection[str] = ()) ->
 
 
 def open_model(
-    name: str | Path = DEFAULT, *, progress: Progress | None = None, allow_config: Collection[str] = ()
+    name: Any = DEFAULT,
+    tokenizer: Any = None,
+    *,
+    attention: str | None = None,
+    progress: Progress | None = None,
+    allow_config: Collection[str] = (),
 ) -> "Model":
     """Open a model by alias (`smollm2`, `minilm`), path (a .gguf or .safetensors file, a Hugging Face folder) or
-    hub name (`org/name`).
+    hub name (`org/name`); or a live transformers model, with its tokenizer if texts are to be traced.
 
-    An alias that is not on this machine yet is downloaded; `progress(done, total)` is told, in bytes.
-    Raises SourceError, CheckpointError, UnsupportedError or ConfigError, always one line.
+    An alias that is not on this machine yet is downloaded; `progress(done, total)` is told, in bytes. A folder of
+    a family that the native engine does not compute is opened through transformers (the extra of that name).
+    `attention` says which one head addresses mean in a model that has several: encoder, decoder (default) or cross.
+    Raises SourceError, CheckpointError, UnsupportedError, ConfigError or MissingExtraError, always one line.
     """
+    if hasattr(name, "forward") and hasattr(name, "config"):
+        from .live import open_live
+
+        return open_live(name, tokenizer, attention=attention)
     if not isinstance(name, str | Path):
-        raise SourceError(f"a model is opened by name or path; got {type(name).__name__}")
-    return open_source(resolve(name, progress=progress), allow_config=allow_config)
+        raise SourceError(
+            f"a model is opened by name or path, or is a live transformers model; got {type(name).__name__}"
+        )
+    source = resolve(name, progress=progress)
+    if _is_native(source.path):
+        if attention is not None:
+            raise UnsupportedError(f"{source.name} has one attention; leave attention= out")
+        return open_source(source, allow_config=allow_config)
+    from .live import open_folder
+
+    return open_folder(source, tokenizer, attention=attention)
+
+
+def _is_native(path: Path) -> bool:
+    """Whether the native engine is to open these files: all but a folder whose config.json names another family."""
+    config = (path if path.is_dir() else path.parent) / "config.json"
+    if path.suffix == ".gguf" or not config.is_file():
+        return True
+    try:
+        values = json.loads(config.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return True  # its reader says what is wrong
+    kind = values.get("model_type") if isinstance(values, dict) else None
+    return not isinstance(kind, str) or not kind or kind in CONFIG_READERS
 
 
 def open_source(source: Source, *, allow_config: Collection[str] = ()) -> "Model":

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ._shapes import Array, Float
-from .errors import TokenError, shown
+from .errors import TokenError, UnsupportedError, shown
 from .mechanism import softmax
 from .overview import other_keys
 from .spec import Head, is_whole
@@ -132,6 +132,7 @@ def find(trace: Trace, query: str | int, key: str | int) -> list[FoundHead]:
 
     Raises TokenError for a token that is not there, or a key that no query at that position can see.
     """
+    _check_own_keys(trace)
     at, of = token_index(trace.tokens, query), token_index(trace.tokens, key)
     if trace.spec.causal and of > at:
         raise TokenError(
@@ -159,6 +160,7 @@ def landings(trace: Trace, token: str | int) -> list[Landing]:
 
     The token itself, the first position (the sink) and special tokens are left out; empty if nothing is left.
     """
+    _check_own_keys(trace)
     at = token_index(trace.tokens, token)
     rows = []
     for layer in trace.spec.attention_layers:
@@ -176,6 +178,7 @@ def landings(trace: Trace, token: str | int) -> list[Landing]:
 
 def ask(trace: Trace, token: str | int, head: Address, top: int = 5) -> Answer:
     """The three questions for one token at one head: what it looks for, what finds it, what it hands over."""
+    _check_own_keys(trace)
     spec, at = trace.spec, trace.spec.head(head)
     index = token_index(trace.tokens, token)
     scores, weights = _row(trace, at, index)
@@ -235,6 +238,14 @@ def _row(trace: Trace, head: Head, query: int) -> tuple[Array, Array]:
     """One query's scores and weights at one head."""
     row = trace.score_rows(head, range(query, query + 1))
     return row[0], trace.weights_of(head.layer, row[None], head.head)[0, 0]
+
+
+def _check_own_keys(trace: Trace) -> None:
+    if not trace.own_keys:
+        raise UnsupportedError(
+            f"{trace.spec.name}: in cross attention the keys are the encoder's tokens, so a token of this text has no "
+            "answer to who finds it; read trace.weights(head) instead"
+        )
 
 
 def _ranked(trace: Trace, tokens: range | list[int], scores: Array, weights: Array) -> tuple[Link, ...]:

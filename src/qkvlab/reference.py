@@ -44,7 +44,7 @@ def _cached(model: "Model") -> Float[Array, "layer head d_head"]:
                 return kept
         except (QkvLabError, KeyError):
             pass  # a damaged file is computed anew
-    means = _compute(model)
+    means = computed_mean_z(model)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_safetensors(path, [Entry("mean_z", shape, lambda: iter([means]))], {"model": spec.name})
@@ -53,13 +53,17 @@ def _cached(model: "Model") -> Float[Array, "layer head d_head"]:
     return means
 
 
-def _compute(model: "Model") -> Float[Array, "layer head d_head"]:
+def computed_mean_z(model: "Model") -> Float[Array, "layer head d_head"]:
+    """The means, computed now; zero in layers without attention. Raises UnsupportedError without a tokenizer."""
     try:
         tokens = model.tokenizer.encode(reference_text())
     except UnsupportedError as error:
         raise UnsupportedError(f"the mean over the reference text needs the model's tokenizer: {error}") from None
     trace = model.trace(ids=tokens.ids[: model.spec.n_context])
-    return np.stack([trace.z(layer)[:, 1:].mean(axis=1) for layer in range(model.spec.n_layer)])
+    means = np.zeros((model.spec.n_layer, model.spec.n_head, model.spec.d_value), np.float32)
+    for layer in model.spec.attention_layers:
+        means[layer] = trace.z(layer)[:, 1:].mean(axis=1)
+    return means
 
 
 def checksum(model: "Model", text: str) -> str:

@@ -106,6 +106,11 @@ class Trace:
         """Which tokens the tokenizer added by itself."""
         return self.text_tokens.special if self.text_tokens else (False,) * len(self)
 
+    @property
+    def own_keys(self) -> bool:
+        """Whether its keys are its own tokens (all but cross attention)."""
+        return True
+
     # ---- by layer
 
     def x(self, layer: int) -> Float[Array, "query d_model"]:

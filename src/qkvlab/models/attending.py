@@ -60,7 +60,7 @@ def register() -> None:
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-    if OURS not in AttentionInterface().valid_keys():
+    if OURS not in AttentionInterface._global_mapping:
         AttentionInterface.register(OURS, _attention)
         AttentionMaskInterface.register(OURS, sdpa_mask)
 

@@ -64,7 +64,7 @@ class Family:
     """Why it cannot be captured; empty: it can."""
 
 
-def _one(calls: Literal["registry", "operators"] = "registry", **parts: object) -> dict[str, Stack]:
+def _one(**parts: object) -> dict[str, Stack]:
     return {"decoder": replace(Stack(), **parts)}  # type: ignore[arg-type]
 
 

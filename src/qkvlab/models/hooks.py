@@ -81,25 +81,27 @@ def _opening(run: Run) -> Any:
         names = [name for name in signature(type(module).forward).parameters if name != "self"]
         run.module, run.given = module, {**dict(zip(names, args, strict=False)), **kwargs}
         _tell(run, "normed", run.given["hidden_states"])
-        cos, sin = _turns(run)
-        if cos is not None:
-            run.keeper.keep(0, run.layer, "turns", np.stack([cos, sin]))
+        turns = _turns(run)
+        if turns is not None:
+            run.keeper.keep(0, run.layer, "turns", np.stack(turns))
 
     return hook
 
 
-def _turns(run: Run) -> tuple[Array | None, Array | None]:
+def _turns(run: Run) -> tuple[Array, Array] | None:
     """cos and sin of every rotation pair at every position, [token, pairs]; None where this layer does not rotate."""
     family, module = run.family, run.module
     if family.rotation in ("none", "unknown") or not run.keeper.wants("turns"):
-        return None, None
+        return None
     if family.rotated_if and not getattr(module, family.rotated_if, None):
-        return None, None
+        return None
     given = run.given.get("position_embeddings")
     if given is None:
-        table = to_numpy(module.embed_positions)[: len(run.real[0])] if hasattr(module, "embed_positions") else None
-        return (None, None) if table is None else (table[:, table.shape[1] // 2 :], table[:, : table.shape[1] // 2])
-    cos, sin = (to_numpy(each)[0] for each in given)
+        if not hasattr(module, "embed_positions"):
+            return None
+        table = to_numpy(module.embed_positions)[: len(run.real[0])]  # sin, then cos (GPT-J)
+        return table[:, table.shape[1] // 2 :], table[:, : table.shape[1] // 2]
+    cos, sin = (to_numpy(each)[0, : len(run.real[0])] for each in given)
     if family.rotation == "adjacent":
         return cos[:, ::2], sin[:, ::2]
     pairs = cos.shape[1] // 2 if family.doubled else cos.shape[1]

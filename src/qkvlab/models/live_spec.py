@@ -68,7 +68,7 @@ def spec_of(model: Any, family: Family, stack: Stack, name: str) -> ModelSpec:
 
 
 def _number(config: Any, key: str) -> int:
-    value = getattr(config, key, None)
+    value: Any = getattr(config, key, None)
     if not is_whole(value):
         raise UnsupportedError(f"{config.model_type}: its configuration has no whole number {key}")
     return int(value)
@@ -78,8 +78,9 @@ def _sizes(config: Any, n_head: int, d_model: int) -> tuple[int, int]:
     """Components of a head's q and k, and of its v."""
     if getattr(config, "kv_lora_rank", None):
         return config.qk_nope_head_dim + config.qk_rope_head_dim, config.v_head_dim
-    own = getattr(config, "head_dim", None) or getattr(config, "d_kv", None) or d_model // n_head
-    return int(own), int(own)
+    given: Any = getattr(config, "head_dim", None) or getattr(config, "d_kv", None)
+    own = int(given) if given else d_model // n_head
+    return own, own
 
 
 def _kv_heads(config: Any, n_head: int, stack: Stack) -> int:
@@ -89,12 +90,13 @@ def _kv_heads(config: Any, n_head: int, stack: Stack) -> int:
         if config.new_decoder_architecture or not config.multi_query:
             return int(config.num_kv_heads)
         return 1
-    return int(getattr(config, "num_key_value_heads", None) or n_head)
+    own: Any = getattr(config, "num_key_value_heads", None)
+    return int(own) if own else n_head
 
 
 def _windows(config: Any, family: Family, n_layer: int) -> tuple[int | None, tuple[int, ...]]:
     """The sliding window, and the layers that have it."""
-    window = getattr(config, "sliding_window", None)
+    window: Any = getattr(config, "sliding_window", None)
     kinds = getattr(config, "layer_types", None)
     if config.model_type == "gpt_neo":
         window, kinds = (
@@ -109,7 +111,7 @@ def _windows(config: Any, family: Family, n_layer: int) -> tuple[int | None, tup
 
 def _context(config: Any) -> int:
     for key in ("max_position_embeddings", "n_positions", "max_seq_len", "max_target_positions", "seq_length"):
-        value = getattr(config, key, None)
+        value: Any = getattr(config, key, None)
         if is_whole(value) and value > 0:
             return int(value)
     return 2**20  # nothing in the model limits it (relative positions, ALiBi)
@@ -124,19 +126,20 @@ def _norm_eps(norm: Any) -> float:
 
 
 def _rotation(config: Any, family: Family, d_head: int) -> Rotation | None:
-    """What is known of the rotation: that there is one, and of which components. Its angles come with each run."""
-    if family.rotation not in ("half", "adjacent") or getattr(config, "alibi", False):
+    """The rotation, where one formula holds in every layer: what stop-rotation undoes, and the page draws.
+
+    None where layers differ (Gemma 3's two bases, layers that do not turn) or long-context scaling is set; q_raw and
+    k_raw need none of it: they are turned back by the angles the model itself used.
+    """
+    if family.rotation not in ("half", "adjacent") or family.rotated_if or getattr(config, "alibi", False):
         return None
-    parameters = getattr(config, "rope_parameters", None) or {}
-    parameters = (
-        next(iter(parameters.values()))
-        if parameters and isinstance(next(iter(parameters.values())), dict)
-        else parameters
-    )
-    base = float(parameters.get("rope_theta") or getattr(config, "rope_theta", None) or 10_000.0)
-    share = parameters.get("partial_rotary_factor") or getattr(config, "partial_rotary_factor", None) or 1.0
-    dims = getattr(config, "rotary_dim", None) or int(d_head * share)
-    return Rotation(base, dims, family.rotation)
+    given: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
+    if given.get("rope_type", "default") != "default" or any(isinstance(value, dict) for value in given.values()):
+        return None
+    base = float(given.get("rope_theta") or getattr(config, "rope_theta", None) or 10_000.0)
+    share: Any = given.get("partial_rotary_factor") or getattr(config, "partial_rotary_factor", None) or 1.0
+    dims: Any = getattr(config, "rotary_dim", None) or d_head * share
+    return Rotation(base, int(dims), family.rotation)
 
 
 def _extras(config: Any, family: Family) -> str:

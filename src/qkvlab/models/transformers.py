@@ -35,7 +35,8 @@ def running(model: Any, run: Run) -> Iterator[None]:
             undo.callback(setattr, config, "_attn_implementation", config._attn_implementation)
             config._attn_implementation = implementation
         training = [module for module in model.modules() if module.training]
-        undo.callback(lambda: [setattr(module, "training", True) for module in training])
+        for module in training:
+            undo.callback(setattr, module, "training", True)
         for module in training:
             module.training = False
         hook(undo, base, run)
