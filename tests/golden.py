@@ -19,6 +19,7 @@ from qkvlab.mechanism import rotation_frequencies
 from qkvlab.model import Model
 from qkvlab.models.common import turns
 from qkvlab.onehead import head_arrays, raw_arrays
+from qkvlab.scoring import Scoring
 from qkvlab.spec import Head, ModelSpec
 from qkvlab.trace import Trace
 
@@ -113,6 +114,28 @@ def one_head(model: Model, name: str, text: str, address: str, query: int, key: 
     return entry, arrays
 
 
+def rules() -> dict[str, tuple[dict[str, Any], Arrays]]:
+    """One head of every kind of scoring that some families have: name → (entry, arrays)."""
+    random, n, d = np.random.default_rng(5), 7, 5
+    q, k = (random.standard_normal((1, n, d), np.float32) * 2 for _ in range(2))
+    made: dict[str, dict[str, Any]] = {
+        "softcap": {"softcap": 3.0},
+        "key-bias": {"key_bias": random.standard_normal((1, n), np.float32)},
+        "distance-bias": {"distance_bias": random.standard_normal((1, 2 * n - 1), np.float32), "causal": False},
+        "sink": {"sinks": np.array([0.8], np.float32), "window": 3},
+    }
+    found = {}
+    for name, parts in made.items():
+        rule = Scoring(**{"scale": 0.4, "causal": True, **parts})
+        scores = rule.scores(q, k, range(n))
+        arrays = {"q": q[0], "k": k[0], "scores": scores[0], "weights": rule.weights(scores)[0]}
+        arrays |= {part: parts[part][0] for part in ("key_bias", "distance_bias") if part in parts}
+        sink = None if rule.sinks is None else float(rule.sinks[0])
+        entry = {"scale": 0.4, "causal": rule.causal, "window": rule.window, "softcap": rule.softcap, "sink": sink}
+        found[f"rule-{name}"] = (entry, arrays)
+    return found
+
+
 def sound_files() -> dict[str, tuple[Arrays, dict[str, str]]]:
     """Small files that a reader must understand: name → (tensors, metadata)."""
     return {
@@ -154,12 +177,15 @@ def broken_files() -> dict[str, bytes]:
 
 def everything(models: dict[str, Model]) -> dict[str, bytes]:
     """File name → bytes, the index included."""
-    index: dict[str, Any] = {"heads": [], "sound": [], "broken": []}
+    index: dict[str, Any] = {"heads": [], "rules": [], "sound": [], "broken": []}
     written = {}
     for name, model, text, head, query, key in HEADS:
         entry, arrays = one_head(models[model], name, text, head, query, key)
         index["heads"].append(entry)
         written[entry["file"]] = to_bytes(arrays, {"head": head})
+    for name, (entry, arrays) in rules().items():
+        index["rules"].append({"file": f"{name}.safetensors", **entry})
+        written[f"{name}.safetensors"] = to_bytes(arrays, {})
     for name, (arrays, metadata) in sound_files().items():
         tensors = {part: {"shape": a.shape, "values": a.ravel().tolist()} for part, a in arrays.items()}
         index["sound"].append({"file": f"{name}.safetensors", "metadata": metadata, "tensors": tensors})

@@ -80,7 +80,7 @@ def test_an_edit_that_cannot_act_is_refused(edit: e.Edit, says: str) -> None:
 
 @pytest.mark.parametrize("kind", ["gpt2", "bert", "roberta"])
 def test_there_is_no_rotation_to_stop(kind: str, tiny_model: Callable[[str], Any]) -> None:
-    with pytest.raises(EditError, match="does not rotate"):
+    with pytest.raises(EditError, match="does not turn"):
         tiny_model(kind).trace(ids=IDS, edits=[e.StopRotation()])
 
 

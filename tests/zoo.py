@@ -111,12 +111,17 @@ ZOO: dict[str, Kind] = {
 
 @cache
 def zoo_model(kind: str) -> Any:
-    """The random model, float32, in evaluation mode; norms and biases are random too. Shared: leave it as it was."""
+    """The random model. Shared: leave it as it was."""
+    return build(kind)
+
+
+def build(kind: str, **changes: Any) -> Any:
+    """A random model of its own, float32, in evaluation mode; norms and biases are random too."""
     import torch
     import transformers
 
     entry = ZOO[kind]
-    config = transformers.AutoConfig.for_model(entry.family, **entry.config)
+    config = transformers.AutoConfig.for_model(entry.family, **{**entry.config, **changes})
     torch.manual_seed(len(kind))
     model = getattr(transformers, entry.auto).from_config(config, dtype=torch.float32).eval()
     with torch.no_grad():

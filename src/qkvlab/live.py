@@ -142,7 +142,7 @@ class LiveModel(Model):
         self.weights = LiveWeights(model, model.base_model, self.family, self.stack, self.spec)  # type: ignore[assignment]
         self.source = Source(Path(name), name)
         self.known_mean_z = None
-        self._tokenizer = tokenizer
+        self.given_tokenizer = tokenizer
         self.run_lock = RLock()
 
     @cached_property
@@ -150,15 +150,15 @@ class LiveModel(Model):
         """The tokenizer that was given. Raises UnsupportedError where there is none, or none we read exactly."""
         from . import text
 
-        if self._tokenizer is None:
+        if self.given_tokenizer is None:
             raise UnsupportedError(f"{self.spec.name}: no tokenizer was given; pass tokenizer=, or trace token ids")
-        if isinstance(self._tokenizer, text.Tokenizer):
-            return self._tokenizer
-        library = getattr(self._tokenizer, "backend_tokenizer", None)
+        if isinstance(self.given_tokenizer, text.Tokenizer):
+            return self.given_tokenizer
+        library = getattr(self.given_tokenizer, "backend_tokenizer", None)
         if library is None:
             raise UnsupportedError(
-                f"{self.spec.name}: {type(self._tokenizer).__name__} is not a fast tokenizer, so tokens have no exact "
-                "place in the text; pass a fast one, or trace token ids"
+                f"{self.spec.name}: {type(self.given_tokenizer).__name__} is not a fast tokenizer, so tokens have no "
+                "exact place in the text; pass a fast one, or trace token ids"
             )
         return text.from_library(library, self.spec.name)
 
@@ -221,6 +221,28 @@ class LiveModel(Model):
         logits: np.ndarray = (direction * self.weights.vector("final_norm")) @ self.weights.unembedding.T
         return logits
 
+    @property
+    def badge(self) -> str:
+        """As `Model.badge`; where a head address could mean several attentions, also which one it means."""
+        return self.spec.name + (f" · {self.attention} attention" if len(self.family.stacks) > 1 else "")
+
+    @property
+    def needs_source(self) -> bool:
+        """Whether a trace needs what an encoder reads, besides its own text."""
+        return self.stack.whole and len(self.family.stacks) > 1
+
+    @cached_property
+    def scale(self) -> float:
+        """What q · k is multiplied by in every layer, as a run over one token shows it. Raises UnsupportedError where
+        layers differ."""
+        start = getattr(self.hf.config.get_text_config(), "bos_token_id", None)
+        token = start if isinstance(start, int) and 0 <= start < self.spec.n_vocab else 0
+        rules = self.trace(ids=[token], keep=()).run().scorings
+        scales = {rule.scale for rule in rules.values()}
+        if len(scales) != 1:
+            raise UnsupportedError(f"{self.spec.name}: its layers scale q · k by {len(scales)} different factors")
+        return scales.pop()
+
     def q_scale(self, layer: int) -> float:
         """What the module itself multiplies q by."""
         layers = own_layers(self.hf.base_model, self.stack)
@@ -232,14 +254,13 @@ class LiveModel(Model):
     def _source(self, source: Any) -> dict[str, Any]:
         import torch
 
-        needed = self.stack.whole and len(self.family.stacks) > 1
         if source is None:
-            if needed:
+            if self.needs_source:
                 raise TextError(
                     f"{self.spec.name}: its {self.attention} attention needs what the encoder reads; pass source="
                 )
             return {}
-        if not needed:
+        if not self.needs_source:
             raise TextError(f"{self.spec.name}: its {self.attention} attention reads no encoder; leave source= out")
         if isinstance(source, Mapping):
             return dict(source)
@@ -458,7 +479,9 @@ def capture(traces: Sequence[LiveTrace], cancelled: Callable[[], bool] | None = 
     left = model.stack.causal and len(model.family.stacks) == 1
     starts = [n - len(trace) if left else 0 for trace in traces]
     real = [np.arange(start, start + len(trace)) for start, trace in zip(starts, traces, strict=True)]
-    ids = torch.full((len(traces), n), model.hf.config.get_text_config().pad_token_id or 0, device=model.hf.device)
+    ids = torch.full(
+        (len(traces), n), getattr(model.hf.config.get_text_config(), "pad_token_id", None) or 0, device=model.hf.device
+    )
     mask = torch.zeros_like(ids)
     for row, trace in enumerate(traces):
         ids[row, real[row]] = torch.tensor(trace.ids, device=ids.device)

@@ -89,17 +89,10 @@ def open_model(
         raise SourceError(
             f"a model is opened by name or path, or is a live transformers model; got {type(name).__name__}"
         )
-    source = resolve(name, progress=progress)
-    if _is_native(source.path):
-        if attention is not None:
-            raise UnsupportedError(f"{source.name} has one attention; leave attention= out")
-        return open_source(source, allow_config=allow_config)
-    from .live import open_folder
-
-    return open_folder(source, tokenizer, attention=attention)
+    return open_source(resolve(name, progress=progress), tokenizer, attention=attention, allow_config=allow_config)
 
 
-def _is_native(path: Path) -> bool:
+def is_native(path: Path) -> bool:
     """Whether the native engine is to open these files: all but a folder whose config.json names another family."""
     config = (path if path.is_dir() else path.parent) / "config.json"
     if path.suffix == ".gguf" or not config.is_file():
@@ -112,8 +105,19 @@ def _is_native(path: Path) -> bool:
     return not isinstance(kind, str) or not kind or kind in CONFIG_READERS
 
 
-def open_source(source: Source, *, allow_config: Collection[str] = ()) -> "Model":
-    """Open the model in these local files. Raises CheckpointError, UnsupportedError or ConfigError."""
+def open_source(
+    source: Source, tokenizer: Any = None, *, attention: str | None = None, allow_config: Collection[str] = ()
+) -> "Model":
+    """Open the model in these local files, by the native engine if it computes the family, else by transformers.
+
+    Raises CheckpointError, UnsupportedError, ConfigError or MissingExtraError.
+    """
+    if not is_native(source.path):
+        from .live import open_folder
+
+        return open_folder(source, tokenizer, attention=attention)
+    if attention is not None:
+        raise UnsupportedError(f"{source.name} has one attention; leave attention= out")
     checkpoint = read_checkpoint(source.path)
     spec, layout = read_spec(checkpoint, source.name, allow_config)
     return Model(spec, Weights(spec, checkpoint, layout), source, checkpoint)
@@ -134,6 +138,11 @@ class Model:
     def __repr__(self) -> str:
         spec = self.spec
         return f"<Model {spec.name}: {spec.n_layer} layers, {spec.n_head} query heads on {spec.n_kv_head} K/V heads>"
+
+    @property
+    def scale(self) -> float:
+        """What q · k is multiplied by in every layer."""
+        return float(self.spec.d_head**-0.5)
 
     @property
     def badge(self) -> str:

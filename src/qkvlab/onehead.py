@@ -14,7 +14,8 @@ def head_arrays(trace: Trace, before: Trace, head: Address, query: int) -> dict[
     `q`, `k`, `v` [T, d]: as they enter the scores, after the edits of arrays; `q_before`, `k_before`, `v_before`: those
     of the trace `before` the edits, where an edit reaches them; `x` [d_model]: what W_q multiplies at the query;
     `value_lengths` [T]: |v W_o|; `gram` [d, d]: W_o W_oᵀ, so that |z W_o|² = z gram zᵀ; `mean_z` [d]: the mean over
-    the reference text, where an edit ablates this head to it.
+    the reference text, where an edit ablates this head to it; `key_bias` [T], `distance_bias` [2T - 1]: what is added
+    to the scores by key, or by key - query, in the families that do so.
     """
     at = trace.spec.head(head)
     w_o = trace.model.w_o(at)
@@ -25,10 +26,27 @@ def head_arrays(trace: Trace, before: Trace, head: Address, query: int) -> dict[
         "x": trace.normed(at.layer)[query],
         "value_lengths": np.linalg.norm(arrays["v"] @ w_o, axis=-1),
         "gram": w_o @ w_o.T,
+        **_biases(trace, at),
     }
     if any(isinstance(edit, Ablate) and edit.to == "mean" for edit in _reaching(trace, at)):
         arrays["mean_z"] = trace.model.mean_z(at.layer)[at.head]
     return arrays
+
+
+def head_rule(trace: Trace, head: Address) -> dict[str, float | None] | None:
+    """What stands between q · k and the weights of one head besides scale, mask and position: its soft cap and its
+    sink; None in most families."""
+    at = trace.spec.head(head)
+    rule = trace.scoring(at.layer)
+    if rule.plain:
+        return None
+    return {"softcap": rule.softcap, "sink": None if rule.sinks is None else float(rule.sinks[at.head])}
+
+
+def _biases(trace: Trace, head: Head) -> dict[str, Array]:
+    rule = trace.scoring(head.layer)
+    named = {"key_bias": rule.key_bias, "distance_bias": rule.distance_bias}
+    return {name: bias[head.head] for name, bias in named.items() if bias is not None}
 
 
 def raw_arrays(trace: Trace, head: Address) -> dict[str, Float[Array, "token d_head"]]:

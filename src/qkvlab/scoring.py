@@ -29,6 +29,11 @@ class Scoring:
     sinks: Float[Array, " head"] | None = None
     """A score per head that takes its share and hands over nothing (gpt-oss): rows sum to less than 1."""
 
+    @property
+    def plain(self) -> bool:
+        """Whether there is nothing besides scale and mask."""
+        return all(each is None for each in (self.softcap, self.key_bias, self.distance_bias, self.sinks))
+
     def scores(
         self,
         q: Float[Array, "head rows d_head"],

@@ -83,6 +83,11 @@ export function readHead(reply: HeadReply, tensors: Tensors): OpenHead {
     valueLengths: floats(tensors, 'value_lengths'),
     gram: floats(tensors, 'gram'),
     meanZ: tensors.has('mean_z') ? floats(tensors, 'mean_z') : null,
+    rule: reply.rule && {
+      ...reply.rule,
+      keyBias: tensors.has('key_bias') ? floats(tensors, 'key_bias') : null,
+      distanceBias: tensors.has('distance_bias') ? floats(tensors, 'distance_bias') : null,
+    },
   };
   const [q, k, v] = ['q', 'k', 'v'].map((name) => floats(tensors, name)) as [Float32Array, Float32Array, Float32Array];
   const old = (name: string, now: Float32Array) => (tensors.has(name) ? floats(tensors, name) : now);

@@ -30,5 +30,6 @@ export function randomHead(n: number, d: number, seed = 1): HeadArrays {
     valueLengths: randomArray(n, seed + 4).map(Math.abs),
     gram,
     meanZ: randomArray(d, seed + 5),
+    rule: null,
   };
 }

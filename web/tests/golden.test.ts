@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { aim } from '../src/core/aim';
 import { norm } from '../src/core/linalg';
-import { attendRow, visibleKeys, type Acting, type Floats, type HeadArrays, type HeadModel } from '../src/core/mechanism';
+import { attendRow, scoreRow, softmax, visibleKeys, type Acting, type Floats, type HeadArrays, type HeadModel } from '../src/core/mechanism';
 import { place, queryPlane, queryPoint, shiftFor } from '../src/core/planes';
 import type { EditOf, Rotation } from '../src/core/protocol';
 import { turn } from '../src/core/rotation';
@@ -30,6 +30,7 @@ interface Entry {
 
 interface Index {
   heads: Entry[];
+  rules: { file: string; scale: number; causal: boolean; window: number | null; softcap: number | null; sink: number | null }[];
   sound: { file: string; metadata: object; tensors: Record<string, { shape: number[]; values: number[] }> }[];
   broken: string[];
 }
@@ -53,6 +54,7 @@ function arraysOf(tensors: Tensors, prefix = ''): HeadArrays {
     valueLengths: floats(tensors, 'value_lengths'),
     gram: floats(tensors, 'gram'),
     meanZ: floats(tensors, 'mean_z'),
+    rule: null,
   };
 }
 
@@ -64,7 +66,7 @@ function expectClose(got: Floats, wanted: Floats, tolerance: number, what: strin
 }
 
 test('every file of the folder is in the index', () => {
-  const named = [...index.heads, ...index.sound].map(({ file }) => file);
+  const named = [...index.heads, ...index.rules, ...index.sound].map(({ file }) => file);
   expect(readdirSync(folder).sort()).toEqual([...named, ...index.broken, 'index.json'].sort());
 });
 
@@ -140,4 +142,20 @@ describe('safetensors files', () => {
   test.each(index.broken)('%s is refused', (file) => {
     expect(() => readSafetensors(bytes(file))).toThrow(SafetensorsError);
   });
+});
+
+test.each(index.rules)('$file: what some families have between q · k and the weights', ({ file, scale, causal, window, softcap, sink }) => {
+  const { tensors } = readSafetensors(bytes(file));
+  const own = (name: string) => (tensors.has(name) ? floats(tensors, name) : null);
+  const rule = { softcap, sink, keyBias: own('key_bias'), distanceBias: own('distance_bias') };
+  const [q, k] = [floats(tensors, 'q'), floats(tensors, 'k')];
+  const n = tensors.get('q')!.shape[0]!;
+  const d = q.length / n;
+  for (let query = 0; query < n; query++) {
+    const scores = scoreRow(q.subarray(query * d, (query + 1) * d), k, scale, query, { causal, window }, rule);
+    const weights = softmax(scores, sink ?? -Infinity);
+    expectClose(weights, floats(tensors, 'weights').subarray(query * n, (query + 1) * n), 1e-6, `weights of ${query}`);
+    const wanted = floats(tensors, 'scores').subarray(query * n, (query + 1) * n);
+    scores.forEach((score, j) => (wanted[j] === -Infinity ? expect(score).toBe(-Infinity) : expect(score).toBeCloseTo(wanted[j]!, 4)));
+  }
 });

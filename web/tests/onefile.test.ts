@@ -11,14 +11,14 @@ import { Lab } from '../src/store.svelte';
 import { randomArray, randomHead } from './arrays';
 
 const [N, D] = [5, 4];
-const INFO = { name: 'tiny', n_layer: 3, n_head: 2, n_kv_head: 1, d_head: D, causal: true, has_output: false, scale: 0.5, window: null, windowed_layers: [], rotation: null } as unknown as ModelInfo;
+const INFO = { name: 'tiny', n_layer: 3, n_head: 2, n_kv_head: 1, d_head: D, d_value: D, score_extras: '', causal: true, has_output: false, scale: 0.5, window: null, windowed_layers: [], rotation: null } as unknown as ModelInfo;
 const HEAD = '1.1';
 const TEXT = 'abcde';
 const SAY = { below: 'below!', shared: 'shared!', mean: 'mean!' };
 const TOKENS = {
   part: 'tokens', tokens: [...TEXT], offsets: [...TEXT].map((_, i) => [i, i + 1]), special: [...TEXT].map(() => false), n_token: N, query: N - 1, key: null, at: N - 1, edits: [], refused: [],
 } as unknown as TokensReply;
-const REPLY: HeadReply = { part: 'head', head: HEAD, kv_head: 0, readers: ['1.0', HEAD], query: N - 1, residual: 2, edited: false };
+const REPLY: HeadReply = { part: 'head', head: HEAD, kv_head: 0, readers: ['1.0', HEAD], query: N - 1, residual: 2, edited: false, rule: null };
 
 function kept(edits: Acting[] = [], text = TEXT): Kept {
   const state = { model: 'tiny', text, special: true, head: HEAD, pinned: null, query: N - 1, key: null, edits: edits.map((edit) => ({ edit, on: true })), tracked: [], atEnd: false };

@@ -9,6 +9,8 @@ from ..model import Model
 from ..spec import ModelSpec
 from .scene import token_limit
 
+SIZES = ("n_layer", "n_head", "n_kv_head", "d_head", "d_value", "d_model", "n_vocab")
+
 
 def describe(name: str, model: Model) -> dict[str, Any]:
     """A model as plain JSON values: MODEL of docs/protocol.md."""
@@ -17,14 +19,15 @@ def describe(name: str, model: Model) -> dict[str, Any]:
         "name": name,
         "badge": model.badge,
         "license": model.source.license,
-        **{size: getattr(spec, size) for size in ("n_layer", "n_head", "n_kv_head", "d_head", "d_model", "n_vocab")},
+        **{size: getattr(spec, size) for size in SIZES},
         "n_context": spec.n_context,
         "limit": token_limit(spec),
         "start": _start(model),
         "q_made": ["bias"] * spec.qkv_bias + ["qk-norm"] * spec.qk_norm,
         "causal": spec.causal,
         "has_output": spec.has_output,
-        "scale": spec.d_head**-0.5,
+        "scale": model.scale,
+        "score_extras": spec.score_extras,
         "window": spec.window,
         "windowed_layers": spec.windowed_layers,
         "rotation": _rotation(spec),

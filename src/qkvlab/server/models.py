@@ -9,7 +9,7 @@ from typing import Any
 
 from ..checkpoint.source import ALIASES, HUB_NAME, Known, Progress, Source, known, local, pull, resolve
 from ..errors import QkvLabError, SourceError, one_of
-from ..model import Model, open_source, read_checkpoint, read_spec
+from ..model import Model, is_native, open_source, read_checkpoint, read_spec
 from .scheduler import WAIT, Wait
 
 log = logging.getLogger("qkvlab.server")
@@ -42,7 +42,7 @@ class Models:
         """
         by_name = own in ALIASES or HUB_NAME.fullmatch(own) is not None
         self._own = local(own) or (own if by_name else resolve(own))
-        if isinstance(self._own, Source):
+        if isinstance(self._own, Source) and is_native(self._own.path):
             read_spec(read_checkpoint(self._own.path), self._own.name)
         self.own = self._own.name if isinstance(self._own, Source) else self._own
         self._on_close = on_close
@@ -120,8 +120,8 @@ class Models:
 
     def _bring(self, opening: Opening, source: Callable[[Progress], Source]) -> None:
         try:
-            model = open_source(source(opening.progress))
-            _ = model.tokenizer
+            model = without_source(open_source(source(opening.progress)))
+            _ = model.tokenizer, model.scale
             opening.model = model
         except QkvLabError as error:
             opening.error = error
@@ -139,6 +139,17 @@ class Models:
         for model in closed:
             if model is not None:
                 self._on_close(model)
+
+
+def without_source(model: Model) -> Model:
+    """The model; where a decoder needs what an encoder reads, with head addresses meaning the encoder's attention."""
+    from ..live import LiveModel, open_live
+
+    if not isinstance(model, LiveModel) or not model.needs_source:
+        return model
+    opened = open_live(model.hf, model.given_tokenizer, attention="encoder", name=model.spec.name)
+    opened.source = model.source
+    return opened
 
 
 def _size(path: Path) -> int:

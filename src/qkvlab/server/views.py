@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import effects, overview, questions, words
-from ..onehead import head_arrays, raw_arrays
+from ..onehead import head_arrays, head_rule, raw_arrays
 from ..residual import layer_writes, residual_length, residual_path
 from ..spec import Head
 from ..trace import Trace
@@ -133,6 +133,7 @@ def _head(sight: Sight, head: Head) -> Reply:
         "query": sight.query,
         "residual": residual_length(after, head, sight.query),
         "edited": bool(after.edits),
+        "rule": head_rule(after, head),
     }
     return Reply("head", fields, head_arrays(after, sight.before, head, sight.query))
 
@@ -153,13 +154,17 @@ def _writes(sight: Sight, head: Head) -> Reply:
 def _heads(sight: Sight) -> Iterator[Reply | None]:
     rows: list[dict[str, Any]] = []
     for layer in range(sight.after.spec.n_layer):
+        if layer in sight.after.spec.no_attention:
+            rows.append({})
+            continue
         found = overview.looks(sight.after, layer, sight.query, sight.scene.key)
         if sight.after is not sight.before and sight.scene.key is not None:
             unedited = overview.looks(sight.before, layer, sight.query, sight.scene.key)
             found["pair_weight_before"] = unedited["pair_weight"]
         rows.append(found)
         yield None
-    arrays = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    some = next(row for row in rows if row)
+    arrays = {name: np.stack([row.get(name, np.zeros_like(some[name])) for row in rows]) for name in some}
     yield Reply("heads", {"query": sight.query, "key": sight.scene.key}, arrays)
 
 
@@ -176,6 +181,8 @@ def _overview(trace: Trace) -> Iterator[Reply | None]:
     rows, edges = overview.cells(len(trace))
     stamps = []
     for layer in range(trace.spec.n_layer):
-        stamps.append(overview.layer_stamps(trace, layer, rows, edges))
+        empty = layer in trace.spec.no_attention
+        shape = (trace.spec.n_head, len(rows), len(edges) - 1)
+        stamps.append(np.zeros(shape, np.uint8) if empty else overview.layer_stamps(trace, layer, rows, edges))
         yield None
     yield Reply("overview", {"rows": list(rows), "columns": list(edges)}, {"stamps": np.stack(stamps)})

@@ -25,6 +25,18 @@ export interface HeadModel extends Mask {
   rotation: Rotation | null;
 }
 
+/** What some families have between q · k and the weights, besides scale and mask. */
+export interface HeadRule {
+  /** s becomes c · tanh(s / c). */
+  softcap: number | null;
+  /** A score that takes its share of the weights and hands over nothing. */
+  sink: number | null;
+  /** Added to the score by key, [key]. */
+  keyBias: Float32Array | null;
+  /** Added by key - query, [2 key - 1]; the middle is the query itself. */
+  distanceBias: Float32Array | null;
+}
+
 /** One head's arrays, after the edits of arrays and before those of pairs, scores and z. */
 export interface HeadArrays {
   q: Float32Array;
@@ -36,6 +48,8 @@ export interface HeadArrays {
   gram: Float32Array;
   /** The head's mean z over the reference text, where an ablation to the mean needs it. */
   meanZ: Float32Array | null;
+  /** Null in most families. */
+  rule: HeadRule | null;
 }
 
 /** A drag in progress: what it adds to the query's q, or to one key. */
@@ -84,21 +98,36 @@ export function visibleKeys(query: number, n: number, { causal, window }: Mask):
   return { first, last: causal ? query + 1 : window === null ? n : Math.min(n, query + window) };
 }
 
-/** How well does each key answer this query? q · k_j · scale; -Infinity where it may not look. */
-export function scoreRow(q: Floats, k: Floats, scale: number, query: number, mask: Mask): Float64Array {
+/** How well does each key answer this query? q · k_j · scale, by the head's rule; -Infinity where it may not look. */
+export function scoreRow(
+  q: Floats,
+  k: Floats,
+  scale: number,
+  query: number,
+  mask: Mask,
+  rule: HeadRule | null = null,
+): Float64Array {
   const n = k.length / q.length;
   const scores = new Float64Array(n).fill(-Infinity);
   const { first, last } = visibleKeys(query, n, mask);
   for (let j = first; j < last; j++) scores[j] = dot(q, k, j * q.length) * scale;
-  return scores;
+  return rule ? ruled(scores, query, rule) : scores;
 }
 
-/** Scores as shares; a row without any visible key gets zeros. */
-export function softmax(scores: Float64Array): Float64Array {
-  const top = scores.reduce((a, b) => Math.max(a, b), -Infinity);
+function ruled(scores: Float64Array, query: number, { softcap, keyBias, distanceBias }: HeadRule): Float64Array {
+  return scores.map((score, j) => {
+    if (score === -Infinity) return score;
+    const capped = softcap === null ? score : softcap * Math.tanh(score / softcap);
+    return capped + (keyBias?.[j] ?? 0) + (distanceBias?.[j - query + scores.length - 1] ?? 0);
+  });
+}
+
+/** Scores as shares, a sink's left out; a row without any visible key gets zeros. */
+export function softmax(scores: Float64Array, sink = -Infinity): Float64Array {
+  const top = scores.reduce((a, b) => Math.max(a, b), sink);
   if (top === -Infinity) return new Float64Array(scores.length);
   const weights = scores.map((score) => Math.exp(score - top));
-  const total = weights.reduce((a, b) => a + b, 0);
+  const total = weights.reduce((a, b) => a + b, Math.exp(sink - top));
   return weights.map((weight) => weight / total);
 }
 
@@ -174,9 +203,9 @@ export function attendRow(
   const { q, k } = pairOf(arrays, model, acting, query, drag);
   const scores = acting.reduce(
     (before, edit) => editScores(before, edit, query),
-    scoreRow(q, k, model.scale, query, model),
+    scoreRow(q, k, model.scale, query, model, arrays.rule),
   );
-  const weights = softmax(scores);
+  const weights = softmax(scores, arrays.rule?.sink ?? -Infinity);
   const ablations = acting.filter((edit) => edit.kind === 'ablate');
   const z = ablations.reduce((before, edit) => editBlend(before, edit, arrays.meanZ), blend(weights, arrays.v));
   const left = ablations.reduce((product, edit) => product * (1 - edit.strength), 1);
@@ -193,7 +222,7 @@ export function unmaskedScores(
 ): Float64Array {
   const acting = edits.filter((edit) => reaches(edit, model.layer, model.head));
   const { q, k } = pairOf(arrays, model, acting, query, {});
-  const plain = scoreRow(q, k, model.scale, query, { causal: false, window: null });
+  const plain = scoreRow(q, k, model.scale, query, { causal: false, window: null }, arrays.rule);
   return acting.reduce((before, edit) => editScores(before, edit, query), plain);
 }
 

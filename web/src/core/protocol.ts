@@ -47,6 +47,8 @@ export interface ModelInfo {
   n_head: number;
   n_kv_head: number;
   d_head: number;
+  /** Components of a value. */
+  d_value: number;
   d_model: number;
   n_vocab: number;
   n_context: number;
@@ -58,6 +60,8 @@ export interface ModelInfo {
   causal: boolean;
   has_output: boolean;
   scale: number;
+  /** What stands between q · k and the weights besides scale and mask, in words; empty in most models. */
+  score_extras: string;
   window: number | null;
   windowed_layers: number[];
   rotation: Rotation | null;
@@ -152,6 +156,8 @@ export interface HeadReply {
   /** The length of the residual it writes into; null where a saved file does not hold it. */
   residual: number | null;
   edited: boolean;
+  /** What its family has between q · k and the weights besides scale and mask; null in most. */
+  rule: { softcap: number | null; sink: number | null } | null;
 }
 
 export interface Chance {

@@ -27,14 +27,16 @@ export function replay(before: HeadArrays, edits: readonly Acting[], address: st
   for (const edit of edits) if (edit.kind === 'shift-key' && edit.kv_head === kv) add(k, edit.token * d, edit.shift, edit.strength);
   for (const edit of edits) {
     if (edit.kind !== 'swap-value' || edit.kv_head !== kv) continue;
-    const source = v.slice(edit.source * d, (edit.source + 1) * d);
-    for (let i = 0; i < d; i++) v[edit.token * d + i]! += edit.strength * (source[i]! - v[edit.token * d + i]!);
+    const wide = info.d_value;
+    const [from, to] = [edit.source * wide, edit.token * wide];
+    const source = v.slice(from, from + wide);
+    for (let i = 0; i < wide; i++) v[to + i]! += edit.strength * (source[i]! - v[to + i]!);
   }
   for (const edit of edits) {
     if (edit.kind === 'shift-query' && edit.head === address) add(q, edit.query * d, edit.shift, edit.strength);
     if (edit.kind === 'aim-query' && edit.head === address) add(q, edit.query * d, aimed(edit, q, k, address, info), edit.strength);
   }
-  return { ...before, q, k, v, valueLengths: lengthsOf(v, before.gram, d) };
+  return { ...before, q, k, v, valueLengths: lengthsOf(v, before.gram, info.d_value) };
 }
 
 function aimed({ query, key, margin }: Extract<Acting, { kind: 'aim-query' }>, q: Float32Array, k: Float32Array, address: string, info: ModelInfo) {

@@ -79,7 +79,7 @@ export class Answers implements Socket {
     if (parts.includes('head')) {
       const residual = made.residual && query === kept.head.query ? kept.head.residual : null;
       const edited = acting.length > 0;
-      arrays({ ...kept.head, query, residual, edited }, headTensors(made.arrays, this.#opened.open.before, kept.info.d_head));
+      arrays({ ...kept.head, query, residual, edited }, headTensors(made.arrays, this.#opened.open.before, kept.info));
     }
     if (parts.includes('raw')) arrays({ part: 'raw', head: kept.head.head }, this.#raw());
     if (parts.includes('found')) arrays({ part: 'found', head: kept.head.head, query }, this.#found(made.arrays, acting, query));

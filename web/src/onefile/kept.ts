@@ -32,7 +32,7 @@ export type ViewFields = LaneFields['view'];
 const FORMAT = 1;
 
 export function pack(kept: Kept, open: OpenHead): ArrayBuffer {
-  return writeSafetensors({ kept: JSON.stringify(kept) }, headTensors(open.arrays, open.before, kept.info.d_head));
+  return writeSafetensors({ kept: JSON.stringify(kept) }, headTensors(open.arrays, open.before, kept.info));
 }
 
 /** Raises SafetensorsError for bytes that `pack` did not write. */
@@ -44,14 +44,17 @@ export function unpack(bytes: ArrayBuffer): Opened {
 }
 
 /** A head's arrays as the server sends them. Those before the edits only where they differ; no x, which nothing here reads. */
-export function headTensors(now: HeadArrays, before: HeadArrays, d: number): Tensors {
+export function headTensors(now: HeadArrays, before: HeadArrays, sizes: { d_head: number; d_value: number }): Tensors {
   const tensors: Tensors = new Map([['x', tensor(new Float32Array(0))]]);
   for (const name of ['q', 'k', 'v'] as const) {
+    const d = name === 'v' ? sizes.d_value : sizes.d_head;
     tensors.set(name, tensor(now[name], d));
     if (!same(now[name], before[name])) tensors.set(`${name}_before`, tensor(before[name], d));
   }
   tensors.set('value_lengths', tensor(now.valueLengths));
-  tensors.set('gram', tensor(now.gram, d));
+  tensors.set('gram', tensor(now.gram, sizes.d_value));
+  if (now.rule?.keyBias) tensors.set('key_bias', tensor(now.rule.keyBias));
+  if (now.rule?.distanceBias) tensors.set('distance_bias', tensor(now.rule.distanceBias));
   if (now.meanZ) tensors.set('mean_z', tensor(now.meanZ));
   return tensors;
 }

@@ -65,6 +65,7 @@ export function aimAt(key: number): void {
     return on && edit.kind === 'aim-query' && edit.head === head && locate(edit.query, shown.ranges) === query;
   });
   if (earlier) return lab.changeEdit(earlier.id, { edit: { ...earlier.edit, key: lab.place(key, true) } as typeof earlier.edit });
+  if (info.score_extras) return lab.tell(lab.say.planes.noAim(info.score_extras));
   const model = headModel(info, head);
   const d = info.d_head;
   const span = visibleKeys(query, open.arrays.k.length / d, model);
