@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from golden import FOLDER, HEADS, broken_files, everything, sound_files
+from golden import FOLDER, HEADS, broken_files, everything, rules, sound_files
 from qkvlab import edits as e
 from qkvlab.checkpoint.decode import read_array
 from qkvlab.checkpoint.safetensors import read_header
@@ -49,7 +49,7 @@ def test_the_folder_holds_what_is_written_and_is_small(today: dict[str, bytes]) 
     heads = {f"{name}.safetensors" for name in NAMES}
     for name in files.keys() - heads:
         assert files[name] == today[name], f"{name}: run python tests/golden.py"
-    assert len(files) == len(HEADS) + len(sound_files()) + len(broken_files()) + 1
+    assert len(files) == len(HEADS) + len(rules()) + len(sound_files()) + len(broken_files()) + 1
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -81,7 +81,7 @@ def replay(model: Model, entry: dict[str, Any], arrays: Arrays, edits: list[e.Ed
         layer[place] = array
         return layer
 
-    def scored(q: np.ndarray, k: np.ndarray) -> np.ndarray:
+    def scored(at: int, q: np.ndarray, k: np.ndarray) -> np.ndarray:
         return hide(score(q, k, entry["scale"]), range(n), entry["causal"], entry["window"])
 
     def after(stage: e.Stage, array: np.ndarray, here: e.Here) -> np.ndarray:
@@ -96,7 +96,7 @@ def replay(model: Model, entry: dict[str, Any], arrays: Arrays, edits: list[e.Ed
     here = e.Here(spec, head.layer, range(n), k=k, mean_z=lambda layer: mean)
     q = after("q", alone(spec.n_head, head.head, arrays["q"]), here)
     own = range(head.head, head.head + 1)
-    scores = e.edit_scores(edits, here, own, scored(q[head.head], k[kv])[None], scored, q)[0]
+    scores = e.edit_scores(edits, here, own, scored(head.head, q[head.head], k[kv])[None], scored, q)[0]
     weights = softmax(scores)
     z = after("z", alone(spec.n_head, head.head, weights @ v[kv]), here)[head.head]
     return {"q": q[head.head], "k": k[kv], "v": v[kv], "scores": scores, "weights": weights, "z": z}

@@ -45,6 +45,15 @@ ZOO: dict[str, Kind] = {
     "phi3": Kind("phi3", {**SQUARE, "sliding_window": 5}),
     "olmo2": Kind("olmo2", SQUARE),
     "cohere2": Kind("cohere2", {**SIZES, "sliding_window": 5, "sliding_window_pattern": 2}),
+    "cohere": Kind("cohere", SQUARE),
+    "mixtral": Kind("mixtral", {**SIZES, "intermediate_size": 44, "num_local_experts": 3, "num_experts_per_tok": 2}),
+    "qwen2_moe": Kind("qwen2_moe", {
+        **SQUARE, "num_experts": 3, "num_experts_per_tok": 2, "moe_intermediate_size": 12,
+        "shared_expert_intermediate_size": 16,
+    }),
+    "qwen3_moe": Kind("qwen3_moe", {
+        **SIZES, "num_experts": 3, "num_experts_per_tok": 2, "moe_intermediate_size": 12,
+    }),
     "smollm3": Kind("smollm3", {**SQUARE, "no_rope_layers": [1, 0, 1]}),
     "gpt2": Kind("gpt2", OLD),
     "gpt_neox": Kind("gpt_neox", {**PLAIN, "num_attention_heads": 3, "rotary_pct": 0.5}),
