@@ -8,11 +8,12 @@ import pytest
 
 from qkvlab import ask, find, open_model, predict
 from qkvlab.edits import Ablate, Edit, Mute, ScaleScores, ShiftKey, ShiftQuery, StopRotation, Strengthen, SwapValue, Tie
+from qkvlab.effects import ablated, direct_effects, frozen_direction
 from qkvlab.errors import CheckpointError, EditError, HeadError, TextError, UnsupportedError
 from qkvlab.live import LiveModel, LiveTrace, open_live
 from qkvlab.models.families import FAMILIES
 from qkvlab.models.hooks import own_layers, reach
-from zoo import ZOO, zoo_inputs, zoo_model
+from zoo import ZOO, build, zoo_inputs, zoo_model
 
 IDS = [3, 17, 42, 5, 29, 8, 11, 50, 2, 31, 7, 19, 44]
 TOLERANCE = 1e-5
@@ -431,3 +432,33 @@ def test_a_live_model_with_a_tokenizer_reads_text(smollm2: Any) -> None:
 def test_rotation_that_differs_by_layer_is_not_undone(kind: str) -> None:
     with pytest.raises(EditError, match=r"stop-rotation: .* does not turn its queries and keys, or not all alike"):
         open_live(zoo_model(kind)).trace(ids=IDS, edits=[StopRotation(where="1.2")])
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma", "gpt_neox", "phi", "bloom", "gpt_oss"])
+def test_direct_effects_and_the_rest_sum_to_the_logit(kind: str) -> None:
+    """With the final norm frozen: embedding, every head, every MLP and the biases add up to the logit itself."""
+    model = open_live(zoo_model(kind))
+    trace = model.trace(ids=IDS)
+    at, word = len(IDS) - 1, 17
+    direction = frozen_direction(trace, at, [word]).astype(np.float64)
+    effects = direct_effects(trace, at, [word]).sum(dtype=np.float64)
+    rest = trace.x(0)[at].astype(np.float64)
+    for layer in range(model.spec.n_layer):
+        bias = model.weights.layer(layer).b_o
+        rest = rest + trace.mlp(layer)[at] + (0 if bias is None else bias)
+    head, norm = model.hf.get_output_embeddings(), reach(model.hf.base_model, model.stack.final)
+    constant = sum(
+        float(b) for b in (
+            0 if getattr(head, "bias", None) is None else head.bias[word].detach(),
+            0 if getattr(norm, "bias", None) is None else (head.weight[word] @ norm.bias).detach(),
+        )
+    )  # fmt: skip
+    assert effects + rest @ direction + constant == pytest.approx(float(trace.logits[0, word]), rel=1e-3, abs=1e-3)
+    before, after = trace.logits[0, word], trace.with_edits([Ablate(where="1.1")]).logits[0, word]
+    assert ablated(trace, "1.1", at, [word])[0] == pytest.approx(float(before - after), abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["gemma2", "cohere2"])
+def test_an_output_head_with_more_than_the_unembedding_has_no_direct_effects(kind: str) -> None:
+    with pytest.raises(UnsupportedError, match="more than the unembedding"):
+        direct_effects(open_live(build(kind)).trace(ids=IDS), len(IDS) - 1, [17])

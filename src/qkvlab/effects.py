@@ -60,10 +60,11 @@ def frozen_direction(trace: Trace, at: int, ids: Sequence[int]) -> Float[Array, 
     """The direction along which a vector written into the last residual at a position moves the logit of ids[0]
     (with two ids: less that of ids[1]), the final norm's scale held: vector · direction is what it adds."""
     _check_output(trace)
+    trace.check_output_head()
     model, x = trace.model, trace.x(trace.spec.n_layer)[at].astype(np.float64)
     rows = model.weights.unembedding[list(ids)].astype(np.float64)
     direction = (rows[0] - rows[1] if len(ids) == 2 else rows[0]) * model.weights.vector("final_norm")
-    if model.spec.family == "gpt2":
+    if model.centred:
         x, direction = x - x.mean(), direction - direction.mean()
     frozen: np.ndarray = (direction / np.sqrt(np.mean(x * x) + model.spec.norm_eps)).astype(np.float32)
     return frozen
@@ -77,7 +78,7 @@ def ablated(trace: Trace, head: Address, at: int, ids: Sequence[int]) -> tuple[f
     """
     address = str(trace.spec.head(head))
     _check_output(trace)
-    before = trace.model.weights.unembedding[list(ids)] @ trace.final[at]
+    before = trace.logits_of(ids, at)
     logits = trace.with_edits([*trace.edits, Ablate(where=address)]).logits_at(slice(at, at + 1))[0]
     lost = before - logits[list(ids)]
     return float(lost[0] - lost[1] if len(ids) == 2 else lost[0]), float(_shares(logits)[ids[0]])

@@ -216,10 +216,14 @@ class LiveModel(Model):
     def words(self, direction: Float[Array, "rows d_model"]) -> Float[Array, "rows vocab"]:
         if not self.spec.has_output:
             raise UnsupportedError(f"{self.spec.name} has no output head, so its values cannot be read as words")
-        if self.family.centred:
+        if self.centred:
             direction = direction - direction.mean(-1, keepdims=True)
         logits: np.ndarray = (direction * self.weights.vector("final_norm")) @ self.weights.unembedding.T
         return logits
+
+    @property
+    def centred(self) -> bool:
+        return self.family.centred
 
     @property
     def badge(self) -> str:
@@ -354,6 +358,22 @@ class LiveTrace(Trace):
             self.positions = "all"
             capture([self])
         return self.taken["logits"][rows] if "logits" in self.taken else self.taken["last logits"]
+
+    def logits_of(self, ids: Sequence[int], at: int) -> Float[Array, " word"]:
+        logits: np.ndarray = self.logits_at(slice(at, at + 1))[0, list(ids)]
+        return logits
+
+    def check_output_head(self) -> None:
+        some = slice(0, min(64, self.spec.n_vocab))
+        head = self.model.hf.get_output_embeddings()
+        bias = 0 if getattr(head, "bias", None) is None else to_numpy(head.bias)[some]
+        plain = self.model.weights.unembedding[some] @ self.final[-1] + bias
+        given = self.logits_at(slice(len(self) - 1, len(self)))[0, some]
+        if np.abs(plain - given).max() > 1e-3 * np.abs(given).max():
+            raise UnsupportedError(
+                f"{self.spec.name}: between its last norm and its logits there is more than the unembedding (a cap, a "
+                "scale), so a head has no direct effect in logits; ablate it instead"
+            )
 
     # ---- running
 

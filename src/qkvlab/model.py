@@ -140,6 +140,11 @@ class Model:
         return f"<Model {spec.name}: {spec.n_layer} layers, {spec.n_head} query heads on {spec.n_kv_head} K/V heads>"
 
     @property
+    def centred(self) -> bool:
+        """Whether the final norm takes the mean away (LayerNorm)."""
+        return self.spec.family == "gpt2"
+
+    @property
     def scale(self) -> float:
         """What q · k is multiplied by in every layer."""
         return float(self.spec.d_head**-0.5)
@@ -226,7 +231,7 @@ class Model:
         """
         if not self.spec.has_output:
             raise UnsupportedError(f"{self.spec.name} has no output head, so its values cannot be read as words")
-        if self.spec.family == "gpt2":
+        if self.centred:
             direction = direction - direction.mean(-1, keepdims=True)
         return unembed(self.weights, direction * self.weights.vector("final_norm"))
 

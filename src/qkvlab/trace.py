@@ -254,6 +254,14 @@ class Trace:
             raise UnsupportedError(f"{self.spec.name} has no output head, so it has no logits and no words")
         return unembed(self.model.weights, self.final[rows])
 
+    def logits_of(self, ids: Sequence[int], at: int) -> Float[Array, " word"]:
+        """The logits of a few words at one position."""
+        logits: np.ndarray = self.model.weights.unembedding[list(ids)] @ self.final[at]
+        return logits
+
+    def check_output_head(self) -> None:
+        """Raise UnsupportedError if the logits are more than final · unembeddingᵀ, so that no direction gives them."""
+
     @property
     def unchanged(self) -> tuple[Edit, ...]:
         """The edits that acted and changed nothing. Runs every layer they reach."""
