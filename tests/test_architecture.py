@@ -13,7 +13,8 @@ import qkvlab
 PACKAGE = Path(qkvlab.__file__).parent
 ORDER = (
     ("axes", "_shapes", "_parallel", "_memory"), ("errors",), ("mechanism",), ("text", "_bytelevel"), ("spec",),
-    ("checkpoint",), ("models",), ("aim",), ("edits",), ("recording",), ("trace",), ("model",), ("reference",),
+    ("checkpoint",), ("headweights", "models"), ("aim",), ("edits",), ("recording",), ("trace",), ("model",),
+    ("reference",),
     ("words", "overview", "onehead", "residual"), ("questions",), ("circuits",), ("kvcache",), ("effects", "sharing"),
     ("anatomy",), ("export",), ("show",), ("atlas",), ("server",), ("course",), ("cli",), ("__main__",),
 )  # fmt: skip

@@ -7,9 +7,10 @@ from typing import Any
 
 from .checkpoint.layouts import Layout, plain_names
 from .checkpoint.source import Progress, resolve
+from .checkpoint.stores import read_checkpoint
 from .checkpoint.tensors import Checkpoint
 from .kvcache import Cache, cache_size
-from .model import read_checkpoint, read_spec
+from .model import read_spec
 from .models.weights import check_tensors
 from .spec import ModelSpec
 
