@@ -16,7 +16,7 @@ ORDER = (
     ("checkpoint",), ("headweights", "models"), ("aim",), ("edits",), ("recording",), ("trace",), ("model",),
     ("reference",),
     ("words", "overview", "onehead", "residual"), ("questions",), ("circuits",), ("kvcache",), ("effects", "sharing"),
-    ("anatomy",), ("export",), ("show",), ("atlas",), ("server",), ("course",), ("cli",), ("__main__",),
+    ("census",), ("anatomy",), ("export",), ("show",), ("atlas",), ("server",), ("course",), ("cli",), ("__main__",),
 )  # fmt: skip
 """ARCHITECTURE.md, "The walk", with the small modules in their places. A row imports only from the rows above."""
 

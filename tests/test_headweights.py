@@ -1,243 +1,217 @@
-"""One head's weights from the file, for every family: held against the projections of the transformers module."""
+"""One head's weights straight from the file: what is read for them, every mistake by name, and the command."""
 
-from collections.abc import Callable
-from functools import cache
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from qkvlab.checkpoint.attention import AttentionFile, open_attention
-from qkvlab.checkpoint.families import FAMILIES
-from qkvlab.errors import UnsupportedError
-from qkvlab.headweights import weights
-from zoo import SQUARE, ZOO, zoo_model
-
-MLA = ("deepseek_v2", "deepseek_v3")
-BOTH = [("bart", "encoder"), ("bart", "cross"), ("t5", "encoder"), ("t5", "cross"), ("whisper", "encoder"),
-        ("whisper", "cross")]  # fmt: skip
-CASES = [(kind, "decoder") for kind in ZOO if kind not in MLA] + BOTH
-EXTRA = """mixtral qwen2_moe qwen3_moe olmo olmo3 cohere glm glm4 starcoder2 stablelm nemotron granite helium seed_oss
-arcee exaone4 persimmon gpt_bigcode mbart pegasus xlm-roberta""".split()
+import qkvlab
+from qkvlab.checkpoint.attention import open_attention
+from qkvlab.errors import CheckpointError, ConfigError, HeadError, QkvLabError, UnsupportedError
+from qkvlab.headweights import save_head, weights
+from terminal import run
+from tiny_models import edit_config
+from witness import saved
+from zoo import zoo_model
 
 
-@cache
-def saved(kind: str, shard: str, base: bool, folder: Path) -> Path:
-    target = folder / f"{kind}-{shard}-{base}"
-    model = zoo_model(kind)
-    (model.base_model if base else model).save_pretrained(target, max_shard_size=shard)
-    return target
+def test_of_q_k_v_the_rows_of_the_head_alone_and_one_w_o(folder: Path) -> None:
+    """float32; in numbers: rows of q, k, v over a width of 24, the whole of W_o, biases."""
+
+    def numbers(kind: str) -> int:
+        return weights(saved(kind, "50GB", False, folder), "1.2").bytes_read // 4
+
+    assert numbers("llama") == 3 * 10 * 24 + 60 * 24
+    assert numbers("phi3") == numbers("falcon") == numbers("falcon-7b") == 3 * 4 * 24 + 24 * 24
+    assert numbers("gpt_neox") == 3 * 8 * (24 + 1) + (24 + 1) * 24
+    assert numbers("gpt2") == 72 * 24 + 3 * 8 + 8 * 24 + 24, "Conv1D scatters q, k and v; of W_o it keeps rows together"
+    assert numbers("deepseek_v3") == 14 * 24 + 14 + 10 * 14 + 16 * 24 + 12 + 14 * 12 + 24 * 48
 
 
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("zoo")
+def test_the_rest_of_the_file_is_not_touched(folder: Path, tmp_path: Path) -> None:
+    """A file of which only the head's own rows, W_o and the header hold anything is enough."""
+    source = saved("gpt_neox", "50GB", False, folder)
+    file, expected = open_attention(source), weights(source, "2.1")
+    data = (source / "model.safetensors").read_bytes()
+    kept = bytearray(len(data))
+    header = 8 + int.from_bytes(data[:8], "little")
+    kept[:header] = data[:header]
+    fused, w_o = (file.info(2, part) for part in ("q", "o"))
+    bias = file.store.info(fused.name.replace("weight", "bias"))
+    b_o = file.store.info(w_o.name.replace("weight", "bias"))
+    stretches = [(w_o.offset, w_o.nbytes), (b_o.offset, b_o.nbytes)]
+    stretches += [(fused.offset + 24 * 24 * 4, 24 * 24 * 4), (bias.offset + 24 * 4, 24 * 4)]
+    for start, count in stretches:
+        kept[start : start + count] = data[start : start + count]
+    (tmp_path / "model.safetensors").write_bytes(kept)
+    (tmp_path / "config.json").write_bytes((source / "config.json").read_bytes())
+    for name, array in weights(tmp_path, "2.1").arrays.items():
+        np.testing.assert_array_equal(array, expected.arrays[name])
 
 
-# ---- the witness: what the module itself computes, split as its own forward splits it
+def test_half_precision(tmp_path: Path) -> None:
+    import copy
 
-
-def module_of(model: Any, attention: str, layer: int) -> Any:
-    """The attention module of a layer, found by walking the model."""
-    named = {
-        "encoder": lambda name: ".encoder." in f".{name}",
-        "decoder": lambda name: ".decoder." in f".{name}" and "EncDec" not in name and "encoder_attn" not in name,
-        "cross": lambda name: "EncDec" in name or "encoder_attn" in name,
-    }[attention] if model.config.is_encoder_decoder else lambda name: True  # fmt: skip
-    found = [
-        module for name, module in model.named_modules()
-        if named(name) and type(module).__name__.endswith("Attention") and children(module)
-    ]  # fmt: skip
-    return found[0] if type(model).__name__.startswith("Albert") else found[layer]
-
-
-OUTPUTS = ("o_proj", "out_proj", "c_proj", "dense", "out", "out_lin", "Wo", "o")
-PARTS = ("q_proj", "q", "q_lin", "c_attn", "query_key_value", "Wqkv", "qkv_proj", "q_b_proj")
-
-
-def children(module: Any) -> dict[str, Any]:
-    """The projections of a module by name, where it is one that projects."""
-    own = dict(module.named_children())
-    inner = own.get("self")
-    if inner is not None:
-        own |= {"query": inner.query, "key": inner.key, "value": inner.value, "out": own["output"].dense}
-    return own if set(own) & {*PARTS, "query"} and set(own) & set(OUTPUTS) else {}
-
-
-def projected(kind: str, module: Any, x: Any, n_head: int, d: int) -> list[Any]:
-    """q, k, v of the module as [query head, token, d]: K/V heads repeated as the module repeats them."""
-    own, family, n = children(module), ZOO[kind].family if kind in ZOO else kind, len(x)
-    if family == "falcon":
-        parts = module._split_heads(own["query_key_value"](x[None]))
-        return [part[0].transpose(0, 1).expand(n_head, n, d) for part in parts]
-    if family == "bloom":
-        return [part[0] for part in module._reshape(own["query_key_value"](x[None]))]
-    if family in ("gpt_neox", "persimmon"):
-        fused = own["query_key_value"](x).view(n, n_head, 3, d)
-        return [fused[:, :, part].transpose(0, 1) for part in range(3)]
-    if family == "gpt_bigcode":
-        return [part.expand(n_head, n, d) for part in heads(own["c_attn"](x), n_head, d)]
-    names = next(
-        names for names in (("q_proj", "k_proj", "v_proj"), ("query", "key", "value"), ("q_lin", "k_lin", "v_lin"),
-                            ("q", "k", "v"), ("c_attn",), ("Wqkv",), ("qkv_proj",))
-        if set(names) <= set(own)
-    )  # fmt: skip
-    if len(names) == 3:
-        parts = [own[name](x) for name in names]
-        if family == "qwen3_next":
-            q, gate = parts[0].view(n, n_head, 2 * d).chunk(2, dim=-1)
-            parts = [q.reshape(n, -1), *parts[1:], gate.reshape(n, -1)]
-    else:
-        fused = own[names[0]](x)
-        kv = (fused.shape[-1] - n_head * d) // 2
-        parts = [fused[:, : n_head * d], fused[:, n_head * d : n_head * d + kv], fused[:, n_head * d + kv :]]
-    split = [part.view(n, -1, d).transpose(0, 1) for part in parts]
-    return [part.repeat_interleave(n_head // len(part), dim=0) for part in split]
-
-
-def heads(fused: Any, n_head: int, d: int) -> list[Any]:
-    """GPT-BigCode with one K/V head: all queries, the key, the value."""
-    q, k, v = fused.split((n_head * d, d, d), dim=-1)
-    return [part.view(len(fused), -1, d).transpose(0, 1) for part in (q, k, v)]
-
-
-def output_of(module: Any) -> Any:
-    own = children(module)
-    return next(own[name] for name in OUTPUTS if name in own)
-
-
-def random(*shape: int) -> Any:
     import torch
 
-    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
+    expected = zoo_model("falcon")
+    for dtype, name in ((torch.bfloat16, "b"), (torch.float16, "h")):
+        model = copy.deepcopy(expected).to(dtype)
+        model.save_pretrained(tmp_path / name)
+        found, live = weights(tmp_path / name, "1.4"), weights(model, "1.4")
+        rows = model.transformer.h[1].self_attention.query_key_value.weight.float().detach().numpy()
+        np.testing.assert_array_equal(found.w_q, rows[24:28].T)
+        np.testing.assert_array_equal(found.w_k, rows[32:36].T)
+        np.testing.assert_array_equal(live.w_v, rows[36:40].T)
 
 
-def check_layer(kind: str, model: Any, file: AttentionFile, layer: int, found: Callable[[int], Any]) -> None:
-    """Every head of one layer: x W + b against the module's q, k, v (and gate); Σ z W_o + b_o against its output."""
+def test_planted_kv_heads_are_told_apart(folder: Path, tmp_path: Path) -> None:
+    """K/V head g holds the number g + 1 alone; head h reads K/V head h // 3, and never h % 2."""
+    import copy
+
     import torch
 
-    at = file.attention_layers.index(layer)
-    module = module_of(model, file.attention, at)
-    x, z = random(5, file.d_model), random(file.n_head, 7, file.d_value)
+    model = copy.deepcopy(zoo_model("llama"))
     with torch.no_grad():
-        theirs = projected(kind, module, x, file.n_head, file.d_head)
-        out = output_of(module)(z.transpose(0, 1).reshape(7, -1)).numpy()
-    total = np.zeros((7, file.d_model))
-    for h in range(file.n_head):
-        own = found(h)
-        assert own.kv_head == h // (file.n_head // file.n_kv_head)
-        for part, expected in zip(("q", "k", "v", "gate"), theirs, strict=False):
-            bias = getattr(own, f"b_{part}")
-            ours = x.numpy() @ getattr(own, f"w_{part}") + (0 if bias is None else bias)
-            np.testing.assert_allclose(ours, expected[h].numpy(), atol=2e-5, err_msg=f"{part} of head {layer}.{h}")
-        total += z[h].numpy() @ own.w_o
-    np.testing.assert_allclose(total + (0 if own.b_o is None else own.b_o), out, atol=3e-5)
-
-
-@pytest.mark.parametrize(("kind", "attention"), CASES)
-def test_a_head_is_the_modules_own(kind: str, attention: str, folder: Path) -> None:
-    model = zoo_model(kind)
-    file = open_attention(saved(kind, "50GB", False, folder), attention=attention)
-    for layer in file.attention_layers:
-        check_layer(kind, model, file, layer, lambda h, layer=layer: file.head((layer, h)))
-
-
-@pytest.mark.parametrize(("kind", "attention"), CASES)
-def test_a_layer_is_its_heads(kind: str, attention: str, folder: Path) -> None:
-    file = open_attention(saved(kind, "50GB", False, folder), attention=attention)
-    layer = file.layer(file.attention_layers[-1])
-    for h in range(file.n_head):
-        own = file.head((file.attention_layers[-1], h))
-        for name, array in own.arrays.items():
-            whole = getattr(layer, name)
-            at = own.kv_head if name[-1] in "kv" else h
-            np.testing.assert_array_equal(array, whole if name == "b_o" else whole[at], err_msg=name)
-
-
-@pytest.mark.parametrize("kind", ZOO)
-def test_shards_a_bare_base_model_and_a_live_one_say_the_same(kind: str, folder: Path) -> None:
-    whole = open_attention(saved(kind, "50GB", False, folder))
-    address = (whole.attention_layers[0], whole.n_head - 1)
-    expected = whole.head(address)
-    sharded = saved(kind, "10KB", False, folder)
-    assert len(list(sharded.glob("*.safetensors"))) > 1
-    for source in (sharded, saved(kind, "50GB", True, folder), zoo_model(kind)):
-        found = weights(source, address)
-        assert found.arrays.keys() == expected.arrays.keys() and found.bytes_read == expected.bytes_read
-        for name, array in found.arrays.items():
-            np.testing.assert_array_equal(array, expected.arrays[name])
-
-
-@pytest.mark.parametrize("kind", MLA)
-def test_latent_attention_is_its_factors(kind: str, folder: Path) -> None:
-    import torch
-
-    file = open_attention(saved(kind, "50GB", False, folder))
-    module = module_of(zoo_model(kind), "decoder", 2)
-    x, z = random(5, 24), random(6, 7, 8)
-    with torch.no_grad():
-        q = module.q_proj(x) if kind == "deepseek_v2" else module.q_b_proj(module.q_a_layernorm(module.q_a_proj(x)))
-        narrow, turning = module.kv_a_proj_with_mqa(x).split((12, 4), dim=-1)
-        k, v = module.kv_b_proj(module.kv_a_layernorm(narrow)).view(5, 6, 14).split((6, 8), dim=-1)
-        out = module.o_proj(z.transpose(0, 1).reshape(7, -1)).numpy()
-
-    def normed(a: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        return a / np.sqrt((a**2).mean(-1, keepdims=True) + 1e-6) * weight
-
-    total, ours = np.zeros((7, 24)), x.numpy()
+        for layer, block in enumerate(model.model.layers):
+            for g in range(2):
+                block.self_attn.k_proj.weight[10 * g : 10 * g + 10] = 100 * layer + g + 1
+                block.self_attn.v_proj.weight[10 * g : 10 * g + 10] = -(100 * layer + g + 1)
+    model.save_pretrained(tmp_path)
     for h in range(6):
-        own = file.head((2, h))
-        mine = ours @ own.w_q if kind == "deepseek_v2" else normed(ours @ own.q_down, own.q_norm) @ own.q_up
-        latent = normed(ours @ own.kv_down, own.kv_norm)
-        pairs = [(mine, q.view(5, 6, 10)[:, h]), (latent @ own.k_up, k[:, h]), (latent @ own.v_up, v[:, h])]
-        for got, expected in [*pairs, (ours @ own.k_rope, turning)]:
-            np.testing.assert_allclose(got, expected.numpy(), atol=2e-5)
-        total += z[h].numpy() @ own.w_o
-        for name in ("w_k", "w_v"):
-            with pytest.raises(UnsupportedError, match=r"MLA.*no single matrix.*kv_down"):
-                getattr(own, name)
-    np.testing.assert_allclose(total, out, atol=3e-5)
-    assert file.mla and (own.w_q is None) is False if kind == "deepseek_v2" else own.q_down.shape == (24, 14)
-    with pytest.raises(UnsupportedError, match=r"MLA"):
-        file.layer(0)
+        found = weights(tmp_path, (2, h))
+        assert set(found.w_k.flat) == {200.0 + h // 3 + 1} and set(found.w_v.flat) == {-(200.0 + h // 3 + 1)}
+        assert found.kv_head == h // 3
 
 
-@pytest.mark.parametrize("family", EXTRA)
-def test_families_that_share_a_row(family: str) -> None:
+# ---- mistakes
+
+
+def said(error: type[QkvLabError], *arguments: Any, **options: Any) -> str:
+    with pytest.raises(error) as caught:
+        weights(*arguments, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "says"),
+    [
+        ("llama", {"num_attention_heads": 4}, r"q_proj.weight' has shape [60, 24]"),
+        ("llama", {"num_key_value_heads": 3}, r"k_proj.weight' has shape [20, 24]"),
+        ("llama", {"num_key_value_heads": 4}, "6 query heads cannot share 4 K/V heads evenly"),
+        ("llama", {"num_hidden_layers": 2}, "there is a layer 2, but by its configuration the model has 2"),
+        ("llama", {"hidden_size": 30}, "asks for [60, 30]"),
+        ("llama", {"hidden_size": None}, "hidden_size is missing"),
+        ("llama", {"num_attention_heads": "six"}, "num_attention_heads is 'six'"),
+        ("bert", {"num_attention_heads": 5}, "a width of 24 does not divide into 5 heads"),
+        ("phi3", {"num_key_value_heads": 6}, "asks for [72, 24]"),
+        ("gpt2", {"n_embd": 30}, "asks for [30, 90]"),
+        ("falcon", {"new_decoder_architecture": False}, "asks for [32, 24]"),
+        ("deepseek_v3", {"qk_rope_head_dim": 6}, "asks for"),
+    ],
+)
+def test_a_config_that_lies(kind: str, changes: dict[str, Any], says: str, folder: Path, tmp_path: Path) -> None:
+    lying = edit_config(saved(kind, "50GB", False, folder), tmp_path / "m", **changes)
+    assert says in said(ConfigError, lying, "0.0")
+
+
+def test_other_mistakes(folder: Path, tmp_path: Path) -> None:
+    llama = saved("llama", "50GB", False, folder)
+    assert "layers 0 to 2 with query heads 0 to 5" in said(HeadError, llama, "3.0")
+    assert "is not a head address" in said(HeadError, llama, "first")
+    assert "has no cross attention (it has: decoder)" in said(UnsupportedError, llama, "0.0", attention="cross")
+    assert "accepted: decoder, encoder, cross" in said(UnsupportedError, llama, "0.0", attention="self")
+    assert "got a dict" in said(UnsupportedError, {}, "0.0")
+    mixed = said(HeadError, saved("qwen3_next", "50GB", False, folder), "0.0")
+    assert (
+        "layer 0 of" in mixed and "is linear_attention and has no attention heads; the layers that have: 1, 3" in mixed
+    )
+    strange = said(UnsupportedError, edit_config(llama, tmp_path / "a", model_type="mamba"), "0.0")
+    assert "the model type 'mamba' is not known" in strange and "llama, mistral" in strange and "whisper" in strange
+    longer = edit_config(llama, tmp_path / "b", num_hidden_layers=4)
+    assert "'model.layers.3.self_attn.q_proj.weight' is missing" in said(CheckpointError, longer, "0.0")
+    other = edit_config(llama, tmp_path / "c", model_type="gpt_neox", quantization_config={"quant_method": "awq"})
+    assert "no layer has a tensor" in said(CheckpointError, other, "0.0")
+    (tmp_path / "b" / "config.json").unlink()
+    assert "there is no config.json" in said(CheckpointError, tmp_path / "b", "0.0")
+    albert = edit_config(saved("albert", "50GB", False, folder), tmp_path / "d", num_hidden_groups=3)
+    assert "num_hidden_groups is 3; only 1 is known" in said(UnsupportedError, albert, "0.0")
+    clipped = edit_config(saved("mpt", "50GB", False, folder), tmp_path / "e", attn_config={"clip_qkv": 6})
+    assert weights(clipped, "0.0").notes == ("q, k and v are clipped to ±6 after the projection",)
+
+
+def test_half_a_shard_and_a_file_that_shrinks(folder: Path, tmp_path: Path) -> None:
+    target = edit_config(saved("llama", "10KB", False, folder), tmp_path / "m")
+    file = open_attention(target)
+    shard = Path(file.info(1, "o").path)
+    shard.write_bytes(shard.read_bytes()[:-50])
+    assert "is cut off" in said(CheckpointError, target, "1.0")
+    shard.unlink()
+    assert "is missing; fetch it again" in said(CheckpointError, target, "1.0")
+    (tmp_path / "n").mkdir()
+    whole = edit_config(saved("llama", "50GB", False, folder), tmp_path / "n")
+    opened = open_attention(whole)
+    (whole / "model.safetensors").write_bytes((whole / "model.safetensors").read_bytes()[:5000])
+    with pytest.raises(CheckpointError, match="is cut off within tensor"):
+        opened.head("2.0")
+
+
+def test_numbers_that_are_not_decoded_are_named(tmp_path: Path) -> None:
     import torch
-    import transformers
 
-    sizes = dict(SQUARE if family not in ("mbart", "pegasus") else ZOO["bart"].config)
-    own = {"persimmon": {"num_attention_heads": 3, "num_key_value_heads": 3}, "helium": {"head_dim": 4}}
-    heads = {"head_dim": 10} if family in ("glm", "glm4", "seed_oss", "qwen3_moe", "mixtral") else {}
-    moe = {"num_experts": 3, "num_local_experts": 3, "num_experts_per_tok": 2, "moe_intermediate_size": 8,
-           "shared_expert_intermediate_size": 8} if "m" in family else {}  # fmt: skip
-    old = {"n_embd": 24, "n_head": 3, "n_layer": 3, "n_inner": 41} if family == "gpt_bigcode" else {}
-    if old:
-        sizes = {"vocab_size": 53, "pad_token_id": 0}
-    config = transformers.AutoConfig.for_model(family, **{**sizes, **heads, **moe, **old, **own.get(family, {})})
-    torch.manual_seed(len(family))
-    model = transformers.AutoModel.from_config(config, dtype=torch.float32).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(0.3 * torch.randn_like(parameter))
-    file = open_attention(model)
-    check_layer(family, model, file, 1, lambda h: file.head((1, h)))
+    live = weights
+    model = torch.nn.Linear(2, 2)
+    model.config = zoo_model("llama").config  # type: ignore[assignment]
+    with pytest.raises(CheckpointError, match="no layer has a tensor"):
+        live(model, "0.0")
+    header, data = {}, b""
+    for name, shape in (("q", (60, 24)), ("k", (20, 24)), ("v", (20, 24)), ("o", (24, 60))):
+        count = shape[0] * shape[1]
+        header[f"model.layers.0.self_attn.{name}_proj.weight"] = {
+            "dtype": "F8_E4M3", "shape": shape, "data_offsets": [len(data), len(data) + count],
+        }  # fmt: skip
+        data += bytes(count)
+    text = json.dumps(header).encode()
+    (tmp_path / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + data)
+    config = zoo_model("llama").config.to_dict() | {"num_hidden_layers": 1}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert "is of kind F8_E4M3, which is not decoded" in said(UnsupportedError, tmp_path, "0.0")
 
 
-def test_every_family_of_the_table_is_held_against_a_module() -> None:
-    """Rows that are the very row of a tested family need no model of their own."""
-    tested = {id(FAMILIES[kind.family]) for kind in ZOO.values()} | {id(FAMILIES[family]) for family in EXTRA}
-    stacks = {id(stack) for family in FAMILIES.values() if id(family) in tested for stack in family.stacks.values()}
-    tensors = {
-        (tuple(stack.tensors.items()), stack.arrangement)
-        for family in FAMILIES.values() if id(family) in tested
-        for variants in family.stacks.values() for stack in variants
-    }  # fmt: skip
-    assert stacks
-    for name, family in FAMILIES.items():
-        for variants in family.stacks.values():
-            for stack in variants:
-                known = (tuple(stack.tensors.items()), stack.arrangement) in tensors
-                assert known, f"{name} stores its attention as no tested family does"
+# ---- the command
+
+
+def test_the_command(folder: Path, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file
+
+    source, file = saved("qwen2", "50GB", False, folder), tmp_path / "head.safetensors"
+    found = run("weights", source, "2.4", "-o", file, "--json").document()
+    expected = weights(source, "2.4")
+    assert (found["head"], found["kv_head"], found["family"]) == ("2.4", 1, "qwen2")
+    assert found["bytes_read"] == expected.bytes_read and found["output"] == str(file)
+    assert found["arrays"]["w_k"]["axes"] == ["d_model", "d_head"] and found["arrays"]["w_k"]["shape"] == [24, 4]
+    np.testing.assert_allclose(found["arrays"]["w_q"]["norm"], np.linalg.norm(expected.w_q), rtol=1e-6)
+    written = load_file(file)
+    assert written.keys() == expected.arrays.keys()
+    for name, array in written.items():
+        np.testing.assert_array_equal(array, expected.arrays[name])
+    table = run("weights", saved("bart", "50GB", False, folder), "1.1", "--attention", "cross")
+    assert table.status == 0 and "w_o" in table.out and "8 × 24" in table.out and "reads K/V head 1" in table.out
+    assert "has no cross attention" in run("weights", source, "0.0", "--attention", "cross").complaint()
+    assert "there is no head 9.9" in run("weights", source, "9.9").complaint()
+    assert "cannot write" in run("weights", source, "1.1", "-o", tmp_path / "no" / "such").complaint()
+
+
+def test_what_a_head_lacks_is_none_and_what_nobody_has_is_an_error(folder: Path) -> None:
+    found = weights(saved("llama", "50GB", False, folder), "0.0")
+    assert (
+        found.b_q is None
+        and found.q_down is None
+        and repr(found) == f"<HeadWeights 0.0 of {found.model}: w_q, w_k, w_v, w_o>"
+    )
+    with pytest.raises(AttributeError, match="no 'w_z'"):
+        _ = found.w_z
+    assert save_head(found, folder / "head.safetensors") > 0 and qkvlab.HeadWeights is type(found)

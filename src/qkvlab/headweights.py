@@ -1,15 +1,18 @@
 """One head's weights straight from a checkpoint, of any family and layout, without building a model."""
 
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .checkpoint.attention import open_attention
-from .checkpoint.heads import HeadWeights
+from .checkpoint.heads import LATENT, SHAPES, HeadWeights
 from .checkpoint.source import Progress
 from .checkpoint.write import Entry, write_safetensors
 from .spec import Head
 
-__all__ = ["HeadWeights", "save_head", "weights"]
+__all__ = ["HeadWeights", "save_head", "summary", "weights"]
 
 
 def weights(
@@ -37,3 +40,29 @@ def save_head(found: HeadWeights, path: Path) -> int:
         "stored": found.stored, "notes": "; ".join(found.notes),
     }  # fmt: skip
     return write_safetensors(path, entries, about)
+
+
+def summary(found: HeadWeights) -> dict[str, Any]:
+    """What there is, without the numbers: of each array its axes, its shape and its length (Frobenius norm)."""
+    axes = SHAPES | LATENT
+    return {
+        "model": found.model,
+        "family": found.family,
+        "head": str(found.head),
+        "kv_head": found.kv_head,
+        "stored": found.stored,
+        "mla": found.mla,
+        "qk_norm": found.qk_norm,
+        "notes": list(found.notes),
+        "bytes_read": found.bytes_read,
+        "arrays": {
+            name: {"axes": axes[name].split(), "shape": list(array.shape), "norm": _length(array)}
+            for name, array in found.arrays.items()
+        },
+    }
+
+
+def _length(array: np.ndarray[Any, np.dtype[np.float32]]) -> float | None:
+    """The Frobenius norm; None where it is no number that JSON has."""
+    length = float(np.linalg.norm(array.astype(np.float64)))
+    return length if math.isfinite(length) else None

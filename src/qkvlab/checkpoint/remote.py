@@ -23,11 +23,9 @@ _TIMEOUT = 20.0
 _AT_ONCE = 8
 
 
-def open_named(name: str | Path, *, progress: Progress | None = None) -> Store:
+def open_named(name: str | Path, *, progress: Progress | None = None) -> "FileStore | RemoteStore":
     """The tensors of a path, an alias or a hub name; the last by byte ranges where it is not in the local cache."""
-    if (source := _on_this_machine(name, progress)) is not None:
-        return source
-    return RemoteStore(str(name))
+    return _on_this_machine(name, progress) or RemoteStore(str(name))
 
 
 def _on_this_machine(name: str | Path, progress: Progress | None) -> FileStore | None:
