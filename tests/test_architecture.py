@@ -140,3 +140,7 @@ def test_the_main_job_is_light(smollm2_path: Path) -> None:
 def test_inspecting_needs_no_tokenizer(smollm2_path: Path) -> None:
     code = f"from qkvlab.anatomy import inspect; inspect({str(smollm2_path)!r})"
     assert loaded_by(code) == set()
+
+
+def test_a_heads_weights_need_no_tokenizer_and_no_hub(smollm2_path: Path) -> None:
+    assert loaded_by("import qkvlab; qkvlab.weights('smollm2', '13.8')") == set()

@@ -10,6 +10,7 @@ from gguf_files import metadata_of, tensors_of, write
 from qkvlab.checkpoint.attention import open_attention
 from qkvlab.checkpoint.families import GGUF
 from qkvlab.headweights import weights
+from qkvlab.spec import Rotation
 from witness import check_layer
 from zoo import SIZES, zoo_model
 
@@ -120,3 +121,12 @@ def test_the_real_models_equal_the_native_reading(smollm2: Any, minilm: Any) -> 
             np.testing.assert_array_equal(getattr(found, array), value)
         np.testing.assert_array_equal(found.w_o, model.w_o(model.spec.head(head)))
         assert found.model == model.spec.name
+
+
+def test_the_rotation_of_a_gguf_file(smollm2_path: Path, wide: Any, tmp_path: Path) -> None:
+    assert open_attention("smollm2").rotation == Rotation(100_000.0, 64)
+    path = gguf_of(wide, tmp_path / "m.gguf", "qwen2")
+    assert open_attention(path).rotation == Rotation(10_000.0, 16)
+    scaled = tensors_of(wide, permute=False) | {"rope_freqs.weight": np.arange(1, 9, dtype=np.float32)}
+    factors = open_attention(write(tmp_path / "f.gguf", "qwen2", metadata_of(wide), scaled)).rotation
+    assert factors is not None and dict(factors.scaling)["factors"] == tuple(range(1, 9))

@@ -57,8 +57,8 @@ def projected(kind: str, module: Any, x: Any, n_head: int, d: int) -> list[Any]:
         return [part[0].transpose(0, 1).expand(n_head, n, d) for part in parts]
     if family == "bloom":
         return [part[0] for part in module._reshape(own["query_key_value"](x[None]))]
-    if family in ("gpt_neox", "persimmon"):
-        fused = own["query_key_value"](x).view(n, n_head, 3, d)
+    if family in ("gpt_neox", "persimmon", "gpt_bigcode, many K/V heads"):
+        fused = own.get("query_key_value", own.get("c_attn"))(x).view(n, n_head, 3, d)
         return [fused[:, :, part].transpose(0, 1) for part in range(3)]
     if family == "gpt_bigcode":
         return [part.expand(n_head, n, d) for part in heads(own["c_attn"](x), n_head, d)]

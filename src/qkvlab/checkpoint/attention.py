@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError, ConfigError, UnsupportedError, one_of, shown
+from ..spec import Rotation
 from .arrange import ARRANGEMENTS, Sizes
 from .attentionfile import AttentionFile
 from .config import Keys
-from .families import FAMILIES, GGUF, PREFIXES, Family, Stack, stack_of
+from .families import FAMILIES, GGUF
 from .heads import HeadWeights, LayerAttention
-from .rotations import layer_rotation
+from .rotations import gguf_rotation, layer_rotation
+from .rows import PREFIXES, Family, Stack, stack_of
 from .source import Progress
-from .stores import LiveStore, Store
+from .stores import FileStore, LiveStore, Store
 
 __all__ = ["AttentionFile", "HeadWeights", "LayerAttention", "attention_of", "open_attention", "open_store"]
 
@@ -50,12 +52,11 @@ def attention_of(store: Store, attention: str = "decoder") -> AttentionFile:
         if config.get(key, value) != value:
             raise UnsupportedError(f"{_where(store)}: {key} is {shown(config[key])}; only {value} is known here")
     prefix, layers = _layers(store, table, stack, sizes, config)
-    rotations = {layer_rotation(table.rope, config, sizes, layer) for layer in layers}
     names = {prefix + norm.format(i=layers[0]) + ".weight" for norm in stack.norms}
     qk_norm = not names.isdisjoint(store.names) or bool(store.format != "gguf" and config.get("use_qk_norm"))
     return AttentionFile(
         name=store.name, family=family, attention=attention, sizes=sizes, qk_norm=qk_norm,
-        rotation=rotations.pop() if len(rotations) == 1 else None, attention_layers=layers,
+        rotations=_rotations(store, table, config, sizes), attention_layers=layers,
         stored=_stored(stack), notes=tuple(_notes(table, stack, config, qk_norm)),
         store=store, table=table, stack=stack, config=config, prefix=prefix,
     )  # fmt: skip
@@ -147,6 +148,12 @@ def _layers(
     if "{i}" in first and having(prefix, range(beyond, beyond + 1)):
         raise ConfigError(f"{store.name}: there is a layer {beyond}, but by its configuration the model has {beyond}")
     return prefix, tuple(found)
+
+
+def _rotations(store: Store, table: Family, config: Mapping[str, Any], sizes: Sizes) -> tuple[Rotation | None, ...]:
+    if store.format == "gguf" and isinstance(store, FileStore):
+        return (gguf_rotation(table.rope, store.checkpoint, config, sizes),) * sizes.n_layer
+    return tuple(layer_rotation(table.rope, config, sizes, layer) for layer in range(sizes.n_layer))
 
 
 def _where(store: Store) -> str:

@@ -10,9 +10,9 @@ from ..errors import CheckpointError, ConfigError, HeadError, UnsupportedError, 
 from ..mechanism import kv_head_of
 from ..spec import Head, Rotation
 from .arrange import ARRANGEMENTS, Place, Places, Sizes
-from .families import Family, Stack
 from .heads import HeadWeights, LayerAttention
-from .rotations import kind_of, layer_rotation
+from .rotations import kind_of
+from .rows import Family, Stack
 from .stores import Reading, Store
 from .tensors import TensorInfo
 
@@ -33,8 +33,8 @@ class AttentionFile:
     """Which of the model's attentions this is: decoder, encoder or cross."""
     sizes: Sizes
     qk_norm: bool
-    rotation: Rotation | None
-    """The rotation of q and k, where it is known and the same in all layers; see also `rotation_of`."""
+    rotations: tuple[Rotation | None, ...]
+    """Of every layer; None where there is none, or it is not known."""
     attention_layers: tuple[int, ...]
     """The layers that have attention: all, but in models that mix it with other mechanisms."""
     stored: str
@@ -83,7 +83,13 @@ class AttentionFile:
 
     def rotation_of(self, layer: int) -> Rotation | None:
         """The rotation of one layer's q and k; None where there is none, or it is not known."""
-        return layer_rotation(self.table.rope, self.config, self.sizes, layer)
+        return self.rotations[layer]
+
+    @property
+    def rotation(self) -> Rotation | None:
+        """The rotation of q and k, where it is known and the same in all layers that have attention."""
+        found = {self.rotations[layer] for layer in self.attention_layers}
+        return found.pop() if len(found) == 1 else None
 
     def at(self, address: "Head | tuple[int, int] | str") -> Head:
         """A head address, checked. Raises HeadError."""
@@ -147,10 +153,10 @@ class AttentionFile:
         start, stop = place.start(head), place.start(head) + place.width
         info = self.info(layer, part)
         if self.stack.in_out:
-            w = np.ascontiguousarray(reading.columns(info, start, stop))
+            w = reading.columns(info, start, stop, again=True)
         else:
             rows = reading.rows(info, start, stop)
-            w = np.ascontiguousarray((rows[self._turn(part)] if self._is_turned(part) else rows).T)
+            w = (rows[self._turn(part)] if self._is_turned(part) else rows).T
         b = self._bias(reading, layer, part, start, stop)
         if b is not None and self._is_turned(part):
             b = b[self._turn(part)]
@@ -185,7 +191,7 @@ class AttentionFile:
         start, stop = which.start * self.d_value, which.stop * self.d_value
         if self.stack.in_out:
             return reading.rows(info, start, stop)
-        return np.ascontiguousarray(reading.columns(info, start, stop).T)
+        return reading.columns(info, start, stop).T
 
     def _bias(self, reading: Reading, layer: int, part: str, start: int, stop: int) -> Matrix | None:
         name = f"{self._stem(layer, part)}.bias"

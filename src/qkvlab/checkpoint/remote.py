@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import CheckpointError, QkvLabError, SourceError
 from .decode import Bytes
 from .safetensors import INDEX, MAX_HEADER, SINGLE, check_shard, parse_object, shards_of, tensors_of
-from .source import ALIASES, HUB_NAME, Progress, cached_snapshot, hub_failure, local, offline, pull
+from .source import ALIASES, HUB_NAME, Progress, cached_snapshot, hub_failure, local, offline, resolve
 from .stores import FileStore, Store, read_checkpoint
 from .tensors import Checkpoint, TensorInfo
 
@@ -29,17 +29,13 @@ def open_named(name: str | Path, *, progress: Progress | None = None) -> "FileSt
 
 
 def _on_this_machine(name: str | Path, progress: Progress | None) -> FileStore | None:
-    if found := local(name):
-        return FileStore(found.name, read_checkpoint(found.path))
-    text = str(name)
-    if isinstance(name, Path) or text in ALIASES or text.endswith((".gguf", ".safetensors")):
-        source = pull(text, progress=progress)
-    elif not HUB_NAME.fullmatch(text):
-        source = pull(text)
-    elif folder := cached_snapshot(text):
-        return FileStore(text, read_checkpoint(folder))
-    else:
-        return None
+    """The checkpoint where it is, or can be only, on this machine; None for a hub name that is not in the cache."""
+    text, found = str(name), local(name)
+    names_a_repository = HUB_NAME.fullmatch(text) and not text.endswith((".gguf", ".safetensors"))
+    if found is None and isinstance(name, str) and text not in ALIASES and names_a_repository:
+        folder = cached_snapshot(text)
+        return FileStore(text, read_checkpoint(folder)) if folder else None
+    source = found or resolve(name, progress=progress)
     return FileStore(source.name, read_checkpoint(source.path))
 
 

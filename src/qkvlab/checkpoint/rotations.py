@@ -6,11 +6,13 @@ from typing import Any
 
 from ..errors import QkvLabError
 from ..spec import Rotation
+from . import gguf_config
 from .arrange import Sizes
 from .config import Keys, rotation_from
-from .families import Rope
+from .rows import Rope
+from .tensors import Checkpoint
 
-_BASES = ("rope_theta", "rotary_emb_base", "rope.freq_base")
+_BASES = ("rope_theta", "rotary_emb_base")
 
 
 def layer_rotation(rope: Rope | None, config: Mapping[str, Any], sizes: Sizes, layer: int) -> Rotation | None:
@@ -28,6 +30,20 @@ def layer_rotation(rope: Rope | None, config: Mapping[str, Any], sizes: Sizes, l
         return replace(rotation_from(keys, dims), pairs=rope.pairs)
     except QkvLabError:
         return None
+
+
+def gguf_rotation(
+    rope: Rope | None, checkpoint: Checkpoint, config: Mapping[str, Any], sizes: Sizes
+) -> Rotation | None:
+    """The rotation that a GGUF file describes, the same in all layers; None where layers differ, or it is not known."""
+    if rope is None or rope.layers != "all":
+        return None
+    keys = Keys(config, checkpoint.path.name)
+    try:
+        found = gguf_config.rotation_from(checkpoint, keys, keys.count("rope.dimension_count", sizes.d_head))
+    except QkvLabError:
+        return None
+    return replace(found, pairs=rope.pairs)
 
 
 def _turns(rope: Rope, config: Mapping[str, Any], layer: int) -> bool:
@@ -53,16 +69,14 @@ def _parameters(rope: Rope, config: Mapping[str, Any], layer: int) -> dict[str, 
         return None
     named = (config[key] for key in _BASES if config.get(key) is not None)
     base = found.get("rope_theta") or next(named, rope.base if rope.layers != "by kind" else None)
-    scaled = "rope.scaling.type" in config or "rope.scaling.factor" in config
-    return None if base is None or scaled else {**found, "rope_theta": base}
+    return None if base is None else {**found, "rope_theta": base}
 
 
 def _dims(rope: Rope, config: Mapping[str, Any], found: Mapping[str, Any] | None, sizes: Sizes) -> int:
     if sizes.d_rope:
         return sizes.d_rope
     keys = Keys(config, "config.json")
-    for key in (rope.dims_key, "rope.dimension_count"):
-        if key and config.get(key) is not None:
-            return keys.count(key)
+    if rope.dims_key and config.get(rope.dims_key) is not None:
+        return keys.count(rope.dims_key)
     named = [where[key] for where in (found or {}, config) for key in rope.fraction_keys if where.get(key) is not None]
     return int(sizes.d_head * Keys({"share": named[0] if named else rope.fraction}, "config.json").number("share"))

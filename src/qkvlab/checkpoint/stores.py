@@ -34,6 +34,8 @@ class Store(ABC):
     """config.json, or GGUF's keys."""
     names: Collection[str]
     """Of all tensors."""
+    at_once = 0
+    """How many bytes it is best asked for at a time; 0: as many as there are."""
 
     @abstractmethod
     def info(self, name: str) -> TensorInfo:
@@ -46,6 +48,8 @@ class Store(ABC):
 
 class FileStore(Store):
     """A local checkpoint."""
+
+    at_once = 1 << 20
 
     def __init__(self, name: str, checkpoint: Checkpoint) -> None:
         self.name = name
@@ -128,16 +132,30 @@ class Reading:
             self._matrices[info.name] = self.rows(info, 0, info.shape[0])
         return self._matrices[info.name]
 
-    def columns(self, info: TensorInfo, start: int, stop: int) -> Numbers:
-        """Columns start to stop, [d_out, columns]: the matrix is read whole, once, the blocks of numbers with these
-        columns alone are decoded."""
-        if info.name not in self._whole:
-            self._whole[info.name] = self._read(info, 0, info.nbytes).reshape(info.shape[0], _row_bytes(info))
+    def columns(self, info: TensorInfo, start: int, stop: int, *, again: bool = False) -> Numbers:
+        """Columns start to stop, [d_out, columns]: the whole matrix passes by, piece after piece, and of it the blocks
+        of numbers with these columns are kept. `again`: keep it whole, since more columns will be asked for.
+        """
         numbers, nbytes = BLOCKS[info.kind]
         first, last = start // numbers, -(-stop // numbers)
-        part = self._whole[info.name][:, first * nbytes : last * nbytes]
+        block = slice(first * nbytes, last * nbytes)
+        part = self._kept(info)[:, block] if again else self._passing(info, block)
         found = decode_bytes(info, part, (last - first) * numbers)
         return found[:, start - first * numbers : stop - first * numbers]
+
+    def _kept(self, info: TensorInfo) -> Bytes:
+        if info.name not in self._whole:
+            self._whole[info.name] = self._read(info, 0, info.nbytes).reshape(info.shape[0], _row_bytes(info))
+        return self._whole[info.name]
+
+    def _passing(self, info: TensorInfo, block: slice) -> Bytes:
+        row = _row_bytes(info)
+        step = max(1, (self.store.at_once or info.nbytes) // row)
+        part = np.empty((info.shape[0], block.stop - block.start), np.uint8)
+        for begin in range(0, info.shape[0], step):
+            end = min(begin + step, info.shape[0])
+            part[begin:end] = self._read(info, begin * row, end * row).reshape(-1, row)[:, block]
+        return part
 
     def vector(self, info: TensorInfo, start: int, stop: int) -> Numbers:
         """Numbers start to stop of a vector, [numbers]."""
