@@ -6,9 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import qkvlab
-from qkvlab.checkpoint.attention import open_attention
+from qkvlab.census import cache_of, parameters
+from qkvlab.checkpoint.attention import attention_of, open_attention
+from qkvlab.checkpoint.stores import LiveStore
 from qkvlab.errors import CheckpointError, ConfigError, HeadError, QkvLabError, UnsupportedError
 from qkvlab.headweights import save_head, weights
 from terminal import run
@@ -215,3 +219,35 @@ def test_what_a_head_lacks_is_none_and_what_nobody_has_is_an_error(folder: Path)
     with pytest.raises(AttributeError, match="no 'w_z'"):
         _ = found.w_z
     assert save_head(found, folder / "head.safetensors") > 0 and qkvlab.HeadWeights is type(found)
+
+
+JUNK = st.one_of(
+    st.none(), st.booleans(), st.integers(-3, 70), st.just(2**70), st.floats(), st.text(max_size=4),
+    st.lists(st.integers(0, 3) | st.text(max_size=3) | st.none(), max_size=4),
+    st.dictionaries(st.sampled_from(["rope_type", "rope_theta", "full_attention", "clip_qkv", "model_type"]),
+                    st.integers(0, 3) | st.text(max_size=3) | st.none() | st.lists(st.none()), max_size=3),
+)  # fmt: skip
+USED = """model_type hidden_size num_hidden_layers num_attention_heads num_key_value_heads head_dim n_layer n_head n_embd
+    d_model d_kv num_heads num_layers decoder_layers decoder_attention_heads num_kv_heads multi_query alibi
+    new_decoder_architecture qk_nope_head_dim qk_rope_head_dim v_head_dim kv_lora_rank q_lora_rank rope_parameters
+    no_rope_layers layer_types sliding_window use_sliding_window attn_config rotary_dim max_position_embeddings
+    num_hidden_groups num_nextn_predict_layers"""
+MORE = "quantization_config text_config rope_scaling rope_theta use_qk_norm partial_rotary_factor"
+KINDS = ("llama", "gemma3", "falcon", "mpt", "deepseek_v3", "qwen3_next", "smollm3", "gptj", "t5", "albert", "whisper")
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(KINDS), st.data())
+def test_whatever_the_config_says_it_is_an_answer_or_one_line(kind: str, data: st.DataObject) -> None:
+    """In inspect, too: no value of any key ends in anything but numbers or an error of ours."""
+    live = LiveStore(zoo_model(kind))
+    keys = sorted(set(USED.split()) & live.metadata.keys()) + MORE.split()
+    changed = data.draw(st.dictionaries(st.sampled_from(keys), JUNK, min_size=1, max_size=3))
+    live.metadata = live.metadata | changed
+    try:
+        file = attention_of(live, "decoder")
+        file.head((file.attention_layers[0], 0))
+        cache_of(file, 5)
+        parameters(live, {name: live.info(name) for name in live.names})
+    except QkvLabError as error:
+        assert "\n" not in str(error) and len(str(error)) < 2500

@@ -148,7 +148,7 @@ def _decode_rows(info: TensorInfo, width: int, take: Callable[[slice], Bytes], o
     scratch = np.empty(batch * width * (d_in + _PAD), np.float32)
     for start in range(0, n_tiles, batch):
         stop = min(start + batch, n_tiles)
-        raw = np.ascontiguousarray(take(slice(start * width, stop * width)))
+        raw = take(slice(start * width, stop * width))
         with np.errstate(all="ignore"):
             decode(info, raw.reshape(stop - start, width, -1), out[start:stop], scratch)
 

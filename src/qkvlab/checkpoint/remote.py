@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import CheckpointError, QkvLabError, SourceError
 from .decode import Bytes
 from .safetensors import INDEX, MAX_HEADER, SINGLE, check_shard, parse_object, shards_of, tensors_of
-from .source import ALIASES, HUB_NAME, Progress, cached_snapshot, hub_failure, local, offline, resolve
+from .source import ALIASES, HUB_NAME, Progress, cached_snapshot, forbidden, hub_failure, local, offline, resolve
 from .stores import FileStore, Store, read_checkpoint
 from .tensors import Checkpoint, TensorInfo
 
@@ -46,10 +46,7 @@ class RemoteStore(Store):
 
     def __init__(self, name: str) -> None:
         if offline():
-            raise SourceError(
-                f"{name!r} is not in the Hugging Face cache, and QKVLAB_OFFLINE forbids downloads; get it once "
-                f"without QKVLAB_OFFLINE: qkvlab pull {name}"
-            )
+            raise SourceError(forbidden(name, "the Hugging Face cache (or not all of it)", "QKVLAB_OFFLINE"))
         self.name = name
         self._revision: str | None = None
         self.metadata = self._json("config.json") or {}

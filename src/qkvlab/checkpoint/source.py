@@ -124,7 +124,7 @@ def pull(name: str, *, progress: Progress | None = None) -> Source:
         alias = ALIASES[name]
         if not cached(alias):
             if offline():
-                raise SourceError(_forbidden(name, f"the cache {cache_dir()}", "QKVLAB_OFFLINE"))
+                raise SourceError(forbidden(name, f"the cache {cache_dir()}", "QKVLAB_OFFLINE"))
             fetch(alias, progress)
         return Source(alias.path, alias.title, alias.license, alias.files[0].sha256, alias.name)
     names_a_file = name.endswith((".gguf", ".safetensors"))
@@ -219,7 +219,7 @@ def hub_failure(name: str, error: Exception) -> str:
         )
     if isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled) and (offline() or HF_HUB_OFFLINE):
         variable = "QKVLAB_OFFLINE" if offline() else "HF_HUB_OFFLINE"
-        return _forbidden(name, "the Hugging Face cache (or not all of it)", variable)
+        return forbidden(name, "the Hugging Face cache (or not all of it)", variable)
     cause = error.__cause__ or error
     return f"there is no folder {name!r} here, and the Hugging Face hub does not give it: {_one_line(cause)}"
 
@@ -244,7 +244,8 @@ def offline() -> bool:
     return os.environ.get("QKVLAB_OFFLINE", "").strip().upper() in {"1", "ON", "YES", "TRUE"}
 
 
-def _forbidden(name: str, where: str, variable: str) -> str:
+def forbidden(name: str, where: str, variable: str) -> str:
+    """What to say of a download that a variable forbids."""
     return (
         f"{name!r} is not in {where}, and {variable} forbids downloads; "
         f"get it once without {variable}: qkvlab pull {name}"
