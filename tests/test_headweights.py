@@ -227,8 +227,8 @@ JUNK = st.one_of(
     st.dictionaries(st.sampled_from(["rope_type", "rope_theta", "full_attention", "clip_qkv", "model_type"]),
                     st.integers(0, 3) | st.text(max_size=3) | st.none() | st.lists(st.none()), max_size=3),
 )  # fmt: skip
-USED = """model_type hidden_size num_hidden_layers num_attention_heads num_key_value_heads head_dim n_layer n_head n_embd
-    d_model d_kv num_heads num_layers decoder_layers decoder_attention_heads num_kv_heads multi_query alibi
+USED = """model_type hidden_size num_hidden_layers num_attention_heads num_key_value_heads head_dim n_layer n_head
+    n_embd d_model d_kv num_heads num_layers decoder_layers decoder_attention_heads num_kv_heads multi_query alibi
     new_decoder_architecture qk_nope_head_dim qk_rope_head_dim v_head_dim kv_lora_rank q_lora_rank rope_parameters
     no_rope_layers layer_types sliding_window use_sliding_window attn_config rotary_dim max_position_embeddings
     num_hidden_groups num_nextn_predict_layers"""
