@@ -5,12 +5,15 @@ import os
 import sys
 from pathlib import Path
 
-from . import cold, lesson, long, page, warm
+from . import checkpoints, cold, lesson, long, page, warm
 from .common import RESULTS
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-BENCHMARKS = {"cold": cold.main, "warm": warm.main, "long": long.main, "page": page.main, "lesson": lesson.main}
-TABLED = ("cold", "warm", "long")
+BENCHMARKS = {
+    "cold": cold.main, "warm": warm.main, "long": long.main, "checkpoints": checkpoints.main, "page": page.main,
+    "lesson": lesson.main,
+}  # fmt: skip
+TABLED = ("cold", "warm", "long", "checkpoints")
 
 
 def _figure(value: float) -> str:

@@ -7,7 +7,7 @@ ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
 
 from qkvlab.checkpoint.config import CONFIG_READERS  # noqa: E402
-from qkvlab.models.families import FAMILIES, Family  # noqa: E402
+from qkvlab.models.live_families import FAMILIES, Family  # noqa: E402
 from zoo import ZOO  # noqa: E402
 
 CALLS = {

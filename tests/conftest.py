@@ -81,6 +81,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Any,
     return get
 
 
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `witness.saved` keeps the models of the zoo."""
+    return tmp_path_factory.mktemp("zoo")
+
+
 @pytest.fixture
 def tiny_model(tiny: Callable[[str], tuple[Any, Path]]) -> Callable[[str], Any]:
     """Kind → our Model of the tiny transformers model."""

@@ -16,7 +16,7 @@ from tiny_models import TINY, edit_config
 
 KEYS = (
     "model path format family layers query_heads kv_heads d_head d_model context mask stored number_types parameters "
-    "kv_cache ignored_config"
+    "kv_cache cache_note ignored_config"
 ).split()
 PARTS = "embedding q k v o mlp norms output total".split()
 

@@ -13,10 +13,10 @@ import qkvlab
 PACKAGE = Path(qkvlab.__file__).parent
 ORDER = (
     ("axes", "_shapes", "_parallel", "_memory"), ("errors",), ("mechanism",), ("scoring",), ("text", "_bytelevel"),
-    ("spec",), ("checkpoint",), ("models",), ("aim",), ("edits",), ("recording",), ("trace",), ("model",),
+    ("spec",), ("checkpoint",), ("headweights", "models"), ("aim",), ("edits",), ("recording",), ("trace",), ("model",),
     ("reference",), ("live",), ("words", "overview", "onehead", "residual"), ("questions",), ("circuits",),
-    ("kvcache",), ("effects", "sharing"), ("anatomy",), ("export",), ("show",), ("atlas",), ("server",), ("course",),
-    ("cli",), ("__main__",),
+    ("kvcache",), ("effects", "sharing"), ("census",), ("anatomy",), ("export",), ("show",), ("atlas",), ("server",),
+    ("course",), ("cli",), ("__main__",),
 )  # fmt: skip
 """ARCHITECTURE.md, "The walk", with the small modules in their places. A row imports only from the rows above."""
 
@@ -141,3 +141,7 @@ def test_the_main_job_is_light(smollm2_path: Path) -> None:
 def test_inspecting_needs_no_tokenizer(smollm2_path: Path) -> None:
     code = f"from qkvlab.anatomy import inspect; inspect({str(smollm2_path)!r})"
     assert loaded_by(code) == set()
+
+
+def test_a_heads_weights_need_no_tokenizer_and_no_hub(smollm2_path: Path) -> None:
+    assert loaded_by("import qkvlab; qkvlab.weights('smollm2', '13.8')") == set()

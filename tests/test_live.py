@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from qkvlab import ask, find, open_model, predict
+from qkvlab.circuits import head_weights
 from qkvlab.edits import Ablate, Edit, Mute, ScaleScores, ShiftKey, ShiftQuery, StopRotation, Strengthen, SwapValue, Tie
 from qkvlab.effects import ablated, direct_effects, frozen_direction
 from qkvlab.errors import CheckpointError, EditError, HeadError, TextError, UnsupportedError
 from qkvlab.live import LiveModel, LiveTrace, open_live
-from qkvlab.models.families import FAMILIES
 from qkvlab.models.hooks import own_layers, reach
+from qkvlab.models.live_families import FAMILIES
+from qkvlab.spec import Head
 from zoo import ZOO, build, zoo_inputs, zoo_model
 
 IDS = [3, 17, 42, 5, 29, 8, 11, 50, 2, 31, 7, 19, 44]
@@ -462,3 +464,14 @@ def test_direct_effects_and_the_rest_sum_to_the_logit(kind: str) -> None:
 def test_an_output_head_with_more_than_the_unembedding_has_no_direct_effects(kind: str) -> None:
     with pytest.raises(UnsupportedError, match="more than the unembedding"):
         direct_effects(open_live(build(kind)).trace(ids=IDS), len(IDS) - 1, [17])
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gpt_neox", "falcon-7b", "bloom", "t5"])
+def test_the_heads_weights_give_its_queries(kind: str) -> None:
+    model, trace = opened(kind, "decoder")
+    for head in (Head(1, 0), Head(1, model.spec.n_head - 1)):
+        w, x = head_weights(model, head), trace.normed(1)
+        k = x @ w["w_k"] + w.get("b_k", 0)
+        assert gap(k.astype(np.float32), trace.k_raw(1)[model.spec.kv_head(head)]) <= TOLERANCE
+        q = x @ w["w_q"] + w.get("b_q", 0)
+        assert gap(q.astype(np.float32), trace.q_raw(1)[head.head]) <= TOLERANCE

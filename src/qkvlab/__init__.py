@@ -6,6 +6,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "Head": "spec",
+    "HeadWeights": "headweights",
     "Model": "model",
     "ModelSpec": "spec",
     "QkvLabError": "errors",
@@ -15,10 +16,12 @@ _PUBLIC = {
     "open_model": "model",
     "predict": "questions",
     "token_index": "questions",
+    "weights": "headweights",
 }
 
 if TYPE_CHECKING:
     from .errors import QkvLabError
+    from .headweights import HeadWeights, weights
     from .model import Model, open_model
     from .questions import ask, find, predict, token_index
     from .spec import Head, ModelSpec
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Head",
+    "HeadWeights",
     "Model",
     "ModelSpec",
     "QkvLabError",
@@ -36,6 +40,7 @@ __all__ = [
     "open_model",
     "predict",
     "token_index",
+    "weights",
 ]
 
 

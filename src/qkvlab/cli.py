@@ -238,7 +238,10 @@ def trace(
 @allow_config
 @as_json
 def inspect(model: str, context: int | None, allow_config: tuple[str, ...], json_: bool) -> None:
-    """Show the anatomy of a checkpoint, from its header alone."""
+    """Show the anatomy of a checkpoint of any family, from its headers alone.
+
+    The headers of a model that is not on this machine are read on the Hugging Face hub; nothing is downloaded.
+    """
     from . import anatomy
 
     found = _with_progress(
@@ -250,6 +253,38 @@ def inspect(model: str, context: int | None, allow_config: tuple[str, ...], json
     from . import show
 
     show.stdout_console().print(show.anatomy(found))
+
+
+@cli.command(name="weights")
+@click.argument("model")
+@click.argument("head")
+@click.option(
+    "--attention", type=click.Choice(["decoder", "encoder", "cross"]), default="decoder", show_default=True,
+    help="Of a model with an encoder and a decoder: which of its attentions the head is of.",
+)  # fmt: skip
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write them to this file.")
+@as_json
+def weights_(model: str, head: str, attention: str, output: Path | None, json_: bool) -> None:
+    """Show one head's own weights, straight from the files.
+
+    No model is built, and only this head's part of the files is read; of a model that is not on this machine, from
+    the Hugging Face hub. HEAD is layer.head, as 13.8.
+    """
+    from . import headweights
+
+    found = _with_progress(
+        lambda progress: headweights.weights(model, head, attention=attention, progress=progress), model
+    )
+    if output is not None:
+        headweights.save_head(found, output)
+    if json_:
+        _print_json(headweights.summary(found) | {"output": output})
+        return
+    from . import show
+
+    show.stdout_console().print(show.head_weights(headweights.summary(found)))
+    if output is not None:
+        _say(f"wrote {output}")
 
 
 @cli.command()

@@ -82,48 +82,69 @@ def _one_line(error: Exception) -> str:
 
 
 class LiveWeights:
-    """The few weights that questions ask for, read from the live modules as float32 arrays when asked."""
+    """The weights that questions ask for, read from the live modules as float32 arrays when asked."""
 
-    def __init__(self, model: Any, base: Any, family: Any, stack: Any, spec: Any) -> None:
-        self._model, self._base, self._family, self._stack, self._spec = model, base, family, stack, spec
+    def __init__(self, model: "LiveModel") -> None:
+        self._model = model
 
     def prefetch(self, layers: Any) -> None:
         """Nothing to do: the model is in memory."""
 
+    @cached_property
+    def attention(self) -> Any:
+        """W_q, W_k and W_v of every head, by the table of layouts. Raises UnsupportedError for a type not in it."""
+        from .checkpoint.attention import open_attention
+
+        return open_attention(self._model.hf, attention=self._model.attention)
+
     def layer(self, layer: int) -> "LiveLayer":
-        layers = own_layers(self._base, self._stack)
-        return LiveLayer(reach(layers[layer % len(layers)], self._stack.o), self._spec)
+        """The weights of attention in one layer."""
+        layers = own_layers(self._model.hf.base_model, self._model.stack)
+        return LiveLayer(self, layer, reach(layers[layer % len(layers)], self._model.stack.o), self._model.spec.d_value)
 
     @cached_property
     def unembedding(self) -> Float[Array, "vocab d_model"]:
         """The output head, [vocab, d_model]."""
-        return to_numpy(self._model.get_output_embeddings().weight)
+        return to_numpy(self._model.hf.get_output_embeddings().weight)
 
     def vector(self, field: str) -> Float[Array, " d_model"]:
         """`final_norm`: the gain of the last norm, ones where there is none."""
-        norm = reach(self._base, self._stack.final) if self._stack.final else None
+        stack, family = self._model.stack, self._model.family
+        norm = reach(self._model.hf.base_model, stack.final) if stack.final else None
         if field != "final_norm" or norm is None or getattr(norm, "weight", None) is None:
-            return np.ones(self._spec.d_model, np.float32)
-        gain: np.ndarray = to_numpy(norm.weight) + np.float32(self._family.gain)
+            return np.ones(self._model.spec.d_model, np.float32)
+        gain: np.ndarray = to_numpy(norm.weight) + np.float32(family.gain)
         return gain
 
 
 class LiveLayer:
-    """W_o of one layer."""
+    """The weights of attention in one layer of a live model."""
 
-    def __init__(self, o: Any, spec: Any) -> None:
-        weight = to_numpy(o.weight)
-        self._w_o = weight if type(o).__name__ == "Conv1D" else np.ascontiguousarray(weight.T)
-        self._spec = spec
-        self.b_o = None if getattr(o, "bias", None) is None else to_numpy(o.bias)
+    def __init__(self, weights: LiveWeights, layer: int, o: Any, d_value: int) -> None:
+        self._weights, self._layer, self._o, self._d_value = weights, layer, o, d_value
 
-    @property
+    @cached_property
     def w_o(self) -> Float[Array, "tile columns width"]:
-        return self._w_o[None]
+        weight = to_numpy(self._o.weight)  # Conv1D keeps [d_in, d_out], a linear layer [d_out, d_in]
+        return (weight if type(self._o).__name__ == "Conv1D" else np.ascontiguousarray(weight.T))[None]
+
+    @cached_property
+    def b_o(self) -> Float[Array, " d_model"] | None:
+        bias = getattr(self._o, "bias", None)
+        return None if bias is None else to_numpy(bias)
 
     def head_w_o(self, head: int, d_head: int) -> Float[Array, "d_value d_model"]:
-        width = self._spec.d_value
-        return self._w_o[head * width : (head + 1) * width]
+        return self.w_o[0, head * self._d_value : (head + 1) * self._d_value]
+
+    @cached_property
+    def _qkv(self) -> Any:
+        return self._weights.attention.layer(self._layer)
+
+    def __getattr__(self, name: str) -> Any:
+        """`w_q`, `w_k`, `w_v` and their biases, [head, d_model, d_head] and [head, d_head]."""
+        if name not in ("w_q", "w_k", "w_v", "b_q", "b_k", "b_v"):
+            raise AttributeError(name)
+        return getattr(self._qkv, name)
 
 
 class LiveModel(Model):
@@ -139,7 +160,7 @@ class LiveModel(Model):
                 "its decoder or cross attention"
             )
         self.spec = spec_of(model, self.family, self.stack, name)
-        self.weights = LiveWeights(model, model.base_model, self.family, self.stack, self.spec)  # type: ignore[assignment]
+        self.weights = LiveWeights(self)  # type: ignore[assignment]
         self.source = Source(Path(name), name)
         self.known_mean_z = None
         self.given_tokenizer = tokenizer

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ._shapes import Array, Float
-from .checkpoint import gguf, safetensors
 from .checkpoint.config import CONFIG_READERS, spec_from_config
 from .checkpoint.gguf_config import spec_from_gguf
 from .checkpoint.layouts import LAYOUTS, Layout, plain_names
 from .checkpoint.source import DEFAULT, Progress, Source, resolve
+from .checkpoint.stores import read_checkpoint
 from .checkpoint.tensors import Checkpoint
 from .edits import Edit, checked
 from .errors import CheckpointError, ConfigError, SourceError, TextError, TokenError, UnsupportedError, one_of, shown
@@ -32,20 +32,6 @@ if TYPE_CHECKING:
 POSITIONS = ("last", "all")
 REMEMBERED = 8
 """How many of the traces still in use somewhere are asked for rows that a new one can share."""
-
-
-def read_checkpoint(path: Path) -> Checkpoint:
-    """The header of a file or folder, whichever of the two formats it is in.
-
-    Of a folder without safetensors, its one .gguf file. Raises SourceError, CheckpointError or UnsupportedError.
-    """
-    if path.is_dir() and not any(path.glob("*.safetensors*")):
-        found = sorted(file for file in path.glob("*.gguf") if file.is_file())
-        if len(found) > 1:
-            names = ", ".join(file.name for file in found[:5])
-            raise SourceError(f"{path.name}: has {len(found)} .gguf files ({names}); give the path of one of them")
-        path = found[0] if found else path
-    return gguf.read_header(path) if path.suffix == ".gguf" else safetensors.read_header(path)
 
 
 def read_spec(checkpoint: Checkpoint, name: str, allow: Collection[str] = ()) -> tuple[ModelSpec, Layout]:

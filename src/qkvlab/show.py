@@ -115,20 +115,35 @@ def anatomy(found: "Anatomy") -> RenderableType:
         ),
     ]
     if found.kv_cache is None:
-        rows.append(("K/V cache", "none: an encoder reads its text at once"))
+        rows.append(("K/V cache", found.cache_note))
     else:
         cache = found.kv_cache
         rows.append(
             (
                 "K/V cache",
                 f"{cache.bytes_per_token:,} bytes a token, {byte_size(cache.bytes)} for {cache.context:,} tokens, "
-                f"as {cache.dtype}",
+                f"as {cache.dtype}{found.cache_note and f'; {found.cache_note}'}",
             )
         )
     rows += [("config keys ignored", ", ".join(found.ignored_config))] if found.ignored_config else []
     for name, value in rows:
         table.add_row(Text(name, style="dim"), Text(value, overflow="fold"))
     return table
+
+
+def head_weights(found: "dict[str, Any]") -> RenderableType:
+    """One head's arrays: their axes, shapes and lengths. `found` is the `summary`."""
+    table = _table("array", "axes", "shape", "length")
+    for name, array in found["arrays"].items():
+        length = "not finite" if array["norm"] is None else f"{array['norm']:.5g}"
+        table.add_row(name, " · ".join(array["axes"]), " × ".join(map(str, array["shape"])), length)
+    notes = "".join(f"\n{note}" for note in found["notes"])
+    return Group(
+        Text.assemble(("Head ", "bold"), (found["head"], "bold"), f"  reads K/V head {found['kv_head']}"),
+        table,
+        Text(f"{found['stored']}; {byte_size(found['bytes_read'])} read{notes}"),
+        Text(printable(f"{found['model']} ({found['family']})"), style="dim"),
+    )
 
 
 def models(rows: "Iterable[Known]") -> RenderableType:

@@ -183,7 +183,7 @@ def _llama(keys: Keys, tensors: Collection[str], model_type: str) -> dict[str, A
         "norm_eps": keys.number("rms_norm_eps", 1e-6),
         "activation": _activation(keys.text("hidden_act", "silu")),
         "mask": "causal",
-        "rotation": _rotation(keys, d_head),
+        "rotation": rotation_from(keys, d_head),
         "qk_norm": model_type == "qwen3",
         "qkv_bias": model_type == "qwen2" or bias,
         "out_bias": model_type in ("llama", "qwen3") and bias,
@@ -313,7 +313,7 @@ def _windows(keys: Keys, model_type: str, n_layer: int) -> tuple[int | None, tup
     return window, tuple(layer for layer in every if kinds[layer] == "sliding_attention")
 
 
-def _rotation(keys: Keys, d_head: int) -> Rotation:
+def rotation_from(keys: Keys, d_head: int) -> Rotation:
     """rope_parameters (transformers 5), or rope_theta and rope_scaling (before), as a Rotation."""
     both = [v for k in ("rope_parameters", "rope_scaling") if (v := keys.values.get(k)) is not None]
     if len(both) == 2:

@@ -124,15 +124,31 @@ def _decode(info: TensorInfo, width: int, order: npt.NDArray[np.intp] | None, ou
     """Decode the rows of `order`, `width` at a time, into out [tile, d_in, width]."""
     if not out.size:
         return
-    n_tiles, d_in, _ = out.shape
+    d_in = out.shape[1]
     stored = _bytes(info).reshape(-1, info.nbytes // (info.size // d_in))
+    _decode_rows(info, width, lambda block: stored[block] if order is None else stored[order[block]], out)
+
+
+def decode_bytes(info: TensorInfo, raw: Bytes, d_in: int) -> Numbers:
+    """Rows of a tensor, read by whatever means, as numbers: raw [rows, bytes of a row] to [rows, d_in].
+
+    A row may be a part of the tensor's own row, as long as it is whole blocks. Raises `UnsupportedError` for a kind
+    that is not decoded.
+    """
+    out = np.empty((len(raw), d_in, 1), np.float32)
+    if out.size:
+        _decode_rows(info, 1, raw.__getitem__, out)
+    return out[:, :, 0]
+
+
+def _decode_rows(info: TensorInfo, width: int, take: Callable[[slice], Bytes], out: Numbers) -> None:
+    n_tiles, d_in, _ = out.shape
     decode = _DECODERS.get(info.kind, _rarer)
     batch = max(1, _BATCH // (d_in * width))
     scratch = np.empty(batch * width * (d_in + _PAD), np.float32)
     for start in range(0, n_tiles, batch):
         stop = min(start + batch, n_tiles)
-        block = slice(start * width, stop * width)
-        raw = stored[block] if order is None else stored[order[block]]
+        raw = take(slice(start * width, stop * width))
         with np.errstate(all="ignore"):
             decode(info, raw.reshape(stop - start, width, -1), out[start:stop], scratch)
 

@@ -70,7 +70,7 @@ def spec_from_gguf(checkpoint: Checkpoint, *, name: str, allow: Collection[str] 
         norm_eps=keys.number("attention.layer_norm_rms_epsilon"),
         activation="silu",
         mask="causal",
-        rotation=_rotation(checkpoint, keys, d_head),
+        rotation=rotation_from(checkpoint, keys, d_head),
         qk_norm=architecture == "qwen3",
         qkv_bias="blk.0.attn_q.bias" in checkpoint.tensors,
         out_bias="blk.0.attn_output.bias" in checkpoint.tensors,
@@ -110,7 +110,7 @@ def _vocabulary(checkpoint: Checkpoint, keys: Keys) -> int:
     return keys.count("vocab_size", len(tokens) if tokens else 1)
 
 
-def _rotation(checkpoint: Checkpoint, keys: Keys, d_head: int) -> Rotation:
+def rotation_from(checkpoint: Checkpoint, keys: Keys, d_head: int) -> Rotation:
     base = keys.number("rope.freq_base", 10_000.0)
     dims = keys.count("rope.dimension_count", d_head)
     if dims != d_head or dims % 2:

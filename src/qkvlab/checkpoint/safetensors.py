@@ -6,7 +6,7 @@ the reference implementation refuses (`safetensors/src/tensor.rs`) is refused he
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,11 @@ DTYPES = {
 }  # fmt: skip
 """Number type -> bytes of one number."""
 
-_SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 _PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
-_MAX_HEADER = 100_000_000
+MAX_HEADER = 100_000_000
 _MAX_JSON_ITEMS = 1_000_000
 _MAX_DIMS = 8
 
@@ -54,7 +54,7 @@ def read_header(path: Path) -> Checkpoint:
 
 def _source_in(folder: Path) -> Path:
     """The file that stands for the whole folder."""
-    for name in (_SINGLE, _INDEX):
+    for name in (SINGLE, INDEX):
         if (folder / name).is_file():
             return folder / name
     found = sorted(file for file in folder.iterdir() if file.is_file())
@@ -63,11 +63,11 @@ def _source_in(folder: Path) -> Path:
         return single[0]
     if single:
         names = ", ".join(file.name for file in single[:5])
-        raise SourceError(f"{folder.name}: has {len(single)} .safetensors files and no {_INDEX} ({names})")
+        raise SourceError(f"{folder.name}: has {len(single)} .safetensors files and no {INDEX} ({names})")
     pickles = [file.name for file in found if file.suffix in _PICKLE_SUFFIXES]
     if pickles:
         raise _pickle(pickles[0])
-    raise SourceError(f"{folder.name}: holds no checkpoint (expected {_SINGLE}, {_INDEX} or one .gguf file)")
+    raise SourceError(f"{folder.name}: holds no checkpoint (expected {SINGLE}, {INDEX} or one .gguf file)")
 
 
 def _pickle(name: str) -> UnsupportedError:
@@ -79,27 +79,36 @@ def _pickle(name: str) -> UnsupportedError:
 
 def _sharded(index: Path) -> dict[str, TensorInfo]:
     """The tensors of all shards. The index and the shards must name the same tensors in the same files."""
-    weight_map = _json_object(index).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError(f"{index.name}: has no weight_map (expected tensor names with their files)")
-    listed: dict[str, set[str]] = {}
-    for tensor, shard in weight_map.items():
-        if not isinstance(shard, str) or shard in ("", "..") or set(shard) & set("/\\:\0"):
-            raise CheckpointError(
-                f"{index.name}: names the shard {shard!r:.80} (expected a file name without any folder)"
-            )
-        listed.setdefault(shard, set()).add(tensor)
+    listed = shards_of(_json_object(index), index.name)
     tensors: dict[str, TensorInfo] = {}
     for shard, names in sorted(listed.items()):
         file = index.parent / shard
         if not file.is_file():
             raise CheckpointError(f"{index.name}: the shard {shard!r:.80} is missing; fetch it again")
         found = _one_file(file)
-        for name in sorted(names ^ found.keys())[:1]:
-            has, lacks = (index.name, shard) if name in names else (shard, index.name)
-            raise CheckpointError(f"{lacks}: lacks tensor {name!r:.80}, which {has} has; fetch both again")
+        check_shard(index.name, shard, names, found)
         tensors |= found
     return tensors
+
+
+def shards_of(index: dict[str, Any], where: str) -> dict[str, set[str]]:
+    """The contents of an index file → the name of each shard, with the tensors it should hold."""
+    weight_map = index.get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{where}: has no weight_map (expected tensor names with their files)")
+    listed: dict[str, set[str]] = {}
+    for tensor, shard in weight_map.items():
+        if not isinstance(shard, str) or shard in ("", "..") or set(shard) & set("/\\:\0"):
+            raise CheckpointError(f"{where}: names the shard {shard!r:.80} (expected a file name without any folder)")
+        listed.setdefault(shard, set()).add(tensor)
+    return listed
+
+
+def check_shard(index: str, shard: str, names: Collection[str], found: Collection[str]) -> None:
+    """Does a shard hold exactly the tensors that the index promises?"""
+    for name in sorted(set(names) ^ set(found))[:1]:
+        has, lacks = (index, shard) if name in names else (shard, index)
+        raise CheckpointError(f"{lacks}: lacks tensor {name!r:.80}, which {has} has; fetch both again")
 
 
 def _one_file(path: Path) -> dict[str, TensorInfo]:
@@ -108,20 +117,27 @@ def _one_file(path: Path) -> dict[str, TensorInfo]:
         raise _pickle(path.name)
     size = path.stat().st_size
     with path.open("rb") as file:
-        head = file.read(9)
-        if head.startswith(_PICKLE_STARTS) and head[8:] != b"{":
-            raise _pickle(path.name)
-        length, most = int.from_bytes(head[:8], "little"), min(_MAX_HEADER, size - 8)
-        if not 2 <= length <= most:
-            raise CheckpointError(
-                f"{path.name}: is not a safetensors file, or is cut off"
-                f" (expected a header of 2 to {max(2, most):,} bytes, got {length:,})"
-            )
-        if head[8:] != b"{":
-            raise CheckpointError(f"{path.name}: the header does not begin with '{{' (got {head[8:]!r})")
-        header = _parse_object(head[8:] + file.read(length - 1), path.name)
-    _check_notes(header.pop("__metadata__", {}), path.name)
+        return tensors_of(path, size, lambda start, stop: file.read(stop - start))
+
+
+def tensors_of(path: Path, size: int, read: Callable[[int, int], bytes]) -> dict[str, TensorInfo]:
+    """The tensors that the header of a file of this size names. `read(start, stop)` is asked for the 8 bytes of the
+    header's length and the brace after them, then for the rest of the header: in order, and for nothing else.
+    """
+    head = read(0, min(9, size))
+    if head.startswith(_PICKLE_STARTS) and head[8:] != b"{":
+        raise _pickle(path.name)
+    length, most = int.from_bytes(head[:8], "little"), min(MAX_HEADER, size - 8)
+    if not 2 <= length <= most:
+        raise CheckpointError(
+            f"{path.name}: is not a safetensors file, or is cut off"
+            f" (expected a header of 2 to {max(2, most):,} bytes, got {length:,})"
+        )
+    if head[8:] != b"{":
+        raise CheckpointError(f"{path.name}: the header does not begin with '{{' (got {head[8:]!r})")
     start = 8 + length
+    header = parse_object(head[8:] + read(9, start), path.name)
+    _check_notes(header.pop("__metadata__", {}), path.name)
     tensors = {name: _tensor(name, entry, path, start) for name, entry in header.items()}
     _check_cover(tensors.values(), path.name, start, size)
     return tensors
@@ -174,12 +190,12 @@ def _check_notes(notes: Any, name: str) -> None:
 
 
 def _json_object(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > _MAX_HEADER:
-        raise CheckpointError(f"{path.name}: is too large (expected at most {_MAX_HEADER:,} bytes)")
-    return _parse_object(path.read_bytes(), path.name)
+    if path.stat().st_size > MAX_HEADER:
+        raise CheckpointError(f"{path.name}: is too large (expected at most {MAX_HEADER:,} bytes)")
+    return parse_object(path.read_bytes(), path.name)
 
 
-def _parse_object(data: bytes, name: str) -> dict[str, Any]:
+def parse_object(data: bytes, name: str) -> dict[str, Any]:
     """A JSON object from a stranger: bounded in its items (each costs a comma) and without duplicate keys."""
     if data.count(b",") > _MAX_JSON_ITEMS:
         raise CheckpointError(f"{name}: has too many JSON items (expected at most {_MAX_JSON_ITEMS:,})")

@@ -1,5 +1,6 @@
 """A name to local files: a path that exists, an alias with pinned checksums, or a Hugging Face hub name."""
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -122,8 +123,8 @@ def pull(name: str, *, progress: Progress | None = None) -> Source:
     if name in ALIASES:
         alias = ALIASES[name]
         if not cached(alias):
-            if _offline():
-                raise SourceError(_forbidden(name, f"the cache {cache_dir()}", "QKVLAB_OFFLINE"))
+            if offline():
+                raise SourceError(forbidden(name, f"the cache {cache_dir()}", "QKVLAB_OFFLINE"))
             fetch(alias, progress)
         return Source(alias.path, alias.title, alias.license, alias.files[0].sha256, alias.name)
     names_a_file = name.endswith((".gguf", ".safetensors"))
@@ -187,10 +188,10 @@ def _from_hub(name: str) -> Source:
 
     try:
         folder = Path(
-            snapshot_download(name, allow_patterns=HUB_FILES, ignore_patterns=HUB_SKIPS, local_files_only=_offline())
+            snapshot_download(name, allow_patterns=HUB_FILES, ignore_patterns=HUB_SKIPS, local_files_only=offline())
         )
     except Exception as error:  # which HTTP library raises what depends on the hub's version
-        raise SourceError(_hub_failure(name, error)) from None
+        raise SourceError(hub_failure(name, error)) from None
     if not any(folder.glob("*.safetensors")):
         raise SourceError(
             f"{name!r} on the Hugging Face hub holds no .safetensors file, and pickled weights "
@@ -199,9 +200,15 @@ def _from_hub(name: str) -> Source:
     return Source(folder, name)
 
 
-def _hub_failure(name: str, error: Exception) -> str:
+def hub_failure(name: str, error: Exception) -> str:
+    """Why the hub did not give it, on one line."""
     from huggingface_hub.constants import HF_HUB_OFFLINE
-    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+    )
 
     if isinstance(error, GatedRepoError):
         return f"{name!r} is gated: accept its terms on its page on the Hugging Face hub, then: hf auth login"
@@ -210,18 +217,35 @@ def _hub_failure(name: str, error: Exception) -> str:
             f"{name!r} is neither a file or folder here nor a public model on the Hugging Face hub "
             "(if it is private: hf auth login)"
         )
-    if isinstance(error, LocalEntryNotFoundError) and (_offline() or HF_HUB_OFFLINE):
-        variable = "QKVLAB_OFFLINE" if _offline() else "HF_HUB_OFFLINE"
-        return _forbidden(name, "the Hugging Face cache (or not all of it)", variable)
+    if isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled) and (offline() or HF_HUB_OFFLINE):
+        variable = "QKVLAB_OFFLINE" if offline() else "HF_HUB_OFFLINE"
+        return forbidden(name, "the Hugging Face cache (or not all of it)", variable)
     cause = error.__cause__ or error
     return f"there is no folder {name!r} here, and the Hugging Face hub does not give it: {_one_line(cause)}"
 
 
-def _offline() -> bool:
+def cached_snapshot(name: str) -> Path | None:
+    """The folder of a hub name in the Hugging Face cache, where its configuration and all its weights are there."""
+    folder = next((folder for known, folder in _hub_snapshots() if known == name), None)
+    if folder is None or not (folder / "config.json").is_file():
+        return None
+    if (folder / "model.safetensors").is_file():
+        return folder
+    try:
+        index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
+        files = {str(file) for file in index["weight_map"].values()}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return None
+    return folder if all((folder / file).is_file() for file in files) else None
+
+
+def offline() -> bool:
+    """Whether QKVLAB_OFFLINE forbids every download."""
     return os.environ.get("QKVLAB_OFFLINE", "").strip().upper() in {"1", "ON", "YES", "TRUE"}
 
 
-def _forbidden(name: str, where: str, variable: str) -> str:
+def forbidden(name: str, where: str, variable: str) -> str:
+    """What to say of a download that a variable forbids."""
     return (
         f"{name!r} is not in {where}, and {variable} forbids downloads; "
         f"get it once without {variable}: qkvlab pull {name}"

@@ -12,7 +12,7 @@ from ..errors import UnsupportedError
 from ..mechanism import hidden_keys
 from ..scoring import Scoring
 from ..spec import ModelSpec
-from .families import Family, Stack
+from .live_families import Family, Stack
 
 OURS = "qkvlab"
 BLOCK_ROWS = 128

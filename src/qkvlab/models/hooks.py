@@ -12,7 +12,7 @@ from ..errors import UnsupportedError
 from ..scoring import Scoring
 from . import operators
 from .attending import Run, Stages, to_numpy
-from .families import Stack
+from .live_families import Stack
 
 
 def own_layers(base: Any, stack: Stack) -> list[Any]:

@@ -4,8 +4,8 @@ from typing import Any
 
 from ..errors import UnsupportedError, one_of
 from ..spec import ModelSpec, Rotation, is_whole
-from .families import FAMILIES, GUESSED, Family, Stack
 from .hooks import own_layers, reach
+from .live_families import FAMILIES, GUESSED, Family, Stack
 
 
 def family_of(model: Any) -> Family:

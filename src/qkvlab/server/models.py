@@ -8,8 +8,9 @@ from threading import Lock, Thread
 from typing import Any
 
 from ..checkpoint.source import ALIASES, HUB_NAME, Known, Progress, Source, known, local, pull, resolve
+from ..checkpoint.stores import read_checkpoint
 from ..errors import QkvLabError, SourceError, one_of
-from ..model import Model, is_native, open_source, read_checkpoint, read_spec
+from ..model import Model, is_native, open_source, read_spec
 from .scheduler import WAIT, Wait
 
 log = logging.getLogger("qkvlab.server")
