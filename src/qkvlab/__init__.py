@@ -15,6 +15,7 @@ _PUBLIC = {
     "open_model": "model",
     "predict": "questions",
     "token_index": "questions",
+    "why": "why_score",
 }
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .questions import ask, find, predict, token_index
     from .spec import Head, ModelSpec
     from .trace import Trace
+    from .why_score import why
 
 __all__ = [
     "Head",
@@ -36,6 +38,7 @@ __all__ = [
     "open_model",
     "predict",
     "token_index",
+    "why",
 ]
 
 
