@@ -15,8 +15,9 @@ ORDER = (
     ("axes", "_shapes", "_parallel", "_memory"), ("errors",), ("mechanism",), ("text", "_bytelevel"), ("spec",),
     ("checkpoint",), ("models",), ("aim",), ("edits",), ("recording",), ("trace",), ("model",), ("reference",),
     ("words", "overview", "onehead", "residual", "residual_parts"), ("questions",), ("why_score",),
-    ("circuit_measures", "circuit_source"), ("circuits",), ("circuit_report",), ("kvcache",), ("effects", "sharing"),
-    ("anatomy",), ("export",), ("show",), ("atlas",), ("server",), ("course",), ("cli",), ("__main__",),
+    ("circuit_measures",), ("circuit_source",), ("circuits",), ("circuit_report",), ("kvcache",),
+    ("effects", "sharing"), ("anatomy",), ("export",), ("show",), ("show_parts",), ("atlas",),
+    ("server",), ("course",), ("cli",), ("__main__",),
 )  # fmt: skip
 """ARCHITECTURE.md, "The walk", with the small modules in their places. A row imports only from the rows above."""
 

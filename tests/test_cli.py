@@ -16,7 +16,7 @@ from terminal import WORDS, Ran, launch, readable, remember_models, run
 
 CAT = "The cat drank because it was thirsty"
 CAT_TOKENS = ["The", " cat", " drank", " because", " it", " was", " thirsty"]
-COMMANDS = ("ask", "course", "find", "inspect", "models", "play", "pull", "trace")
+COMMANDS = ("ask", "circuits", "course", "find", "inspect", "models", "play", "pull", "trace", "why")
 pytestmark = pytest.mark.usefixtures("smollm2_path")
 
 

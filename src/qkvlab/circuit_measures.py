@@ -147,7 +147,9 @@ def copying(
 
     1: every eigenvalue is positive, as in copying; -1: every one is negative, as in suppressing the word that is there;
     near 0: they point everywhere, as in a random matrix. Its eigenvalues other than 0 are those of
-    W_o Uᵀ E W_v, [d_value, d_value]. Caveat (the paper's own): a summary, not a proof of copying. A positive
+    W_o Uᵀ E W_v, [d_value, d_value]; gains of norms belong into `words`.
+
+    Caveat (the paper's own): a summary, not a proof of copying. A positive
     eigenvalue says that a mixture of words raises itself, not that each word does; norms are left at scale 1; and a
     head in a later layer reads more than embeddings. Source: Elhage et al. 2021, "Detecting Copying Behavior".
     Raises UnsupportedError where the matrix is zero.

@@ -141,7 +141,7 @@ def layer_circuits(source: CircuitSource, seed: int = SEED) -> Iterator[LayerCir
     words, random = _words(source), np.random.default_rng(seed)
     for layer in source.attention_layers:
         w = source.layer(layer)
-        heads = _each(source.n_head, partial(_head, source, layer, w, words))
+        heads = _each(source.n_head, partial(_head, source, layer, w, _read_by(source, layer, words)))
         if why_no_qk(source) is not None:
             yield LayerCircuit(layer, None, None, heads)
             continue
@@ -169,7 +169,7 @@ def head_card(source: CircuitSource, address: Address) -> HeadCard:
     readers = (Head(at.layer, kv_head * group + member) for member in range(group))
     return HeadCard(
         model=source.name,
-        circuit=_head(source, at.layer, w, _words(source), at.head),
+        circuit=_head(source, at.layer, w, _read_by(source, at.layer, _words(source)), at.head),
         shares_kv_with=tuple(str(head) for head in readers if head != at),
         qk_singular=qk,
         ov_singular=tuple(measures.singular_values(w.w_v[kv_head], w.w_o[at.head].T).tolist()),
@@ -204,7 +204,15 @@ def _words(source: CircuitSource) -> Array:
     if why_no_words(source) is not None:
         return None
     assert isinstance(source, WordSource)
-    return measures.words_through(*source.word_ends())
+    return source.word_circuit()
+
+
+def _read_by(source: CircuitSource, layer: int, words: Array) -> Array:
+    """Uᵀ E as a layer reads it: through the gain of its norm, [d_model, d_model]; None where there are no words."""
+    if words is None:
+        return None
+    assert isinstance(source, WordSource)
+    return words * source.gain(layer)
 
 
 def _head(source: CircuitSource, layer: int, w: AttentionWeights, words: Array, head: int) -> HeadCircuit:
@@ -217,8 +225,7 @@ def _head(source: CircuitSource, layer: int, w: AttentionWeights, words: Array, 
             mirrored, pointing = _symmetry_and_direction(w.w_q, w.w_k, head)
             qk_rank = float(measures.effective_rank(measures.singular_values(w_q, w_k)))
         if words is not None:
-            assert isinstance(source, WordSource)
-            copied = measures.copying(w_v * source.gain(layer)[:, None], w_o, words)
+            copied = measures.copying(w_v, w_o, words)
         ov_rank = float(measures.effective_rank(measures.singular_values(w_v, w_o.T)))
     except UnsupportedError as error:
         raise UnsupportedError(f"head {at}: {error}") from None

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 
 from ._shapes import Array, Float
+from .circuit_measures import words_through
 from .errors import HeadError, UnsupportedError
+from .models.weights import head_rows
 from .spec import Head, Rotation
 
 if TYPE_CHECKING:
@@ -64,14 +66,14 @@ class CircuitSource(Protocol):
 
 @runtime_checkable
 class WordSource(Protocol):
-    """A source that gives the two ends of the vocabulary, too, which a copying score needs."""
+    """A source that knows the way from word to word, too, which a copying score needs."""
 
     def why_no_words(self) -> str | None:
         """Why there is no way from word to word; None where there is one."""
         ...
 
-    def word_ends(self) -> tuple[Array, Array]:
-        """Embedding and unembedding, [vocab, d_model] each, the latter with the final norm's gain."""
+    def word_circuit(self) -> Array:
+        """Uᵀ E, [d_model, d_model]: from the embedding to the output head, the final norm's gain within."""
         ...
 
     def gain(self, layer: int) -> Array:
@@ -92,7 +94,7 @@ class NativeLayer:
 
 
 class NativeSource:
-    """An opened model as a source of circuits. It keeps the layers that it has read, as its traces do."""
+    """An opened model as a source of circuits; layers that no trace has read yet are read and not kept."""
 
     mla = False
 
@@ -106,25 +108,27 @@ class NativeSource:
         self.attention_layers = tuple(range(spec.n_layer))
 
     def layer(self, layer: int) -> NativeLayer:
-        w = self.model.weights.layer(layer)
-        w_o = np.stack([w.head_w_o(head, self.d_head) for head in range(self.n_head)])
-        return NativeLayer(w.w_q, w.w_k, w.w_v, w_o, w.b_q, w.b_k)
+        w = self.model.weights.some(layer, ("w_q", "w_k", "w_v", "w_o", "b_q", "b_k"))
+        tiles = w.pop("w_o")
+        w_o = np.stack([head_rows(tiles, head, self.d_head) for head in range(self.n_head)])
+        return NativeLayer(w_o=w_o, **w)
 
     def why_no_words(self) -> str | None:
         if self.model.spec.has_output:
             return None
         return f"{self.name} has no output head, so no head can be said to copy a word"
 
-    def word_ends(self) -> tuple[Float[Array, "vocab d_model"], Float[Array, "vocab d_model"]]:
-        """Embedding and unembedding; a LayerNorm's centring is taken in on both sides, as its gain is."""
+    def word_circuit(self) -> Float[Array, "d_model d_model"]:
+        """Uᵀ E with the final norm's gain; a LayerNorm's centring is taken in, of what it reads and what it is told."""
         weights = self.model.weights
-        e, u = weights.embedding, weights.unembedding * weights.vector("final_norm")
+        words = words_through(weights.embedding, weights.unembedding) * weights.vector("final_norm")[:, None]
         if self.family == "gpt2":
-            e, u = e - e.mean(-1, keepdims=True), u - u.mean(-1, keepdims=True)
-        return e, u
+            words = words - words.mean(axis=0)
+            words = words - words.mean(axis=1, keepdims=True)
+        return words
 
     def gain(self, layer: int) -> Float[Array, " d_model"]:
-        return self.model.weights.layer(layer).attn_norm
+        return self.model.weights.some(layer, ["attn_norm"])["attn_norm"]
 
 
 def open_circuit_source(
