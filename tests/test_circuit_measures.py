@@ -148,6 +148,12 @@ def test_closed_forms_of_copying() -> None:
         copying(some, np.roll(some, 3, axis=0).T * np.float32([[1], [0], [0]]), words)
 
 
+def test_a_word_circuit_beyond_float32_has_a_name() -> None:
+    huge = np.full((5, 3), 1e30, np.float32)
+    with pytest.raises(UnsupportedError, match="beyond float32"):
+        copying(huge, huge.T, np.eye(5, dtype=np.float32))
+
+
 @given(SIZES)
 def test_copying_as_of_the_whole_vocabulary(sizes: tuple[int, int, int, int]) -> None:
     seed, _, width, d_model = sizes

@@ -12,7 +12,7 @@ import pytest
 from qkvlab.circuit_report import CAVEAT, circuits, head_card
 from qkvlab.circuit_source import NativeLayer, NativeSource, open_circuit_source
 from qkvlab.circuits import content_and_position, symmetries
-from qkvlab.errors import HeadError, SourceError, UnsupportedError
+from qkvlab.errors import CheckpointError, HeadError, SourceError, UnsupportedError
 from qkvlab.model import Model
 from qkvlab.spec import Rotation
 from tiny_models import make_tiny
@@ -223,6 +223,14 @@ def test_a_zero_head_is_named() -> None:
     source.layers[4].w_q[2] = 0
     with pytest.raises(UnsupportedError, match=r"head 4\.2: W_q W_kᵀ is zero"):
         circuits(source)
+
+
+def test_weights_that_are_no_numbers_are_named() -> None:
+    source = planted()
+    source.layers[4].w_v[1, 3, 2] = np.nan
+    for ask in (lambda: circuits(source), lambda: head_card(source, "4.0")):
+        with pytest.raises(CheckpointError, match="w_v of layer 4, head 1, holds numbers not finite"):
+            ask()
 
 
 def test_one_layer_at_a_time() -> None:

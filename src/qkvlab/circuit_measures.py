@@ -154,7 +154,10 @@ def copying(
     head in a later layer reads more than embeddings. Source: Elhage et al. 2021, "Detecting Copying Behavior".
     Raises UnsupportedError where the matrix is zero.
     """
-    small = (w_o @ words @ w_v).astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        small = (w_o @ words @ w_v).astype(np.float64)
+    if not np.isfinite(small).all():
+        raise UnsupportedError("this head's word circuit is beyond float32, so it has no copying score")
     sizes = float(np.abs(np.linalg.eigvals(small)).sum())
     if not sizes > 0:
         raise UnsupportedError("all eigenvalues of this head's word circuit are zero, so it has no copying score")

@@ -15,6 +15,7 @@ from .circuit_source import (
     CircuitSource,
     WordSource,
     check_plain,
+    read_layer,
     source_head,
     why_no_qk,
     why_no_words,
@@ -140,7 +141,7 @@ def layer_circuits(source: CircuitSource, seed: int = SEED) -> Iterator[LayerCir
     check_plain(source)
     words, random = _words(source), np.random.default_rng(seed)
     for layer in source.attention_layers:
-        w = source.layer(layer)
+        w = read_layer(source, layer)
         heads = _each(source.n_head, partial(_head, source, layer, w, _read_by(source, layer, words)))
         if why_no_qk(source) is not None:
             yield LayerCircuit(layer, None, None, heads)
@@ -158,7 +159,7 @@ def head_card(source: CircuitSource, address: Address) -> HeadCard:
     """
     check_plain(source)
     at = source_head(source, address)
-    w, kv_head, group = source.layer(at.layer), _kv_head(source, at), source.n_head // source.n_kv_head
+    w, kv_head, group = read_layer(source, at.layer), _kv_head(source, at), source.n_head // source.n_kv_head
     w_q, w_k, pairs, still, qk = w.w_q[at.head], w.w_k[kv_head], None, None, None
     if why_no_qk(source) is None:
         qk = tuple(measures.singular_values(w_q, w_k).tolist())

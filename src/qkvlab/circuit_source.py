@@ -8,7 +8,7 @@ import numpy as np
 
 from ._shapes import Array, Float
 from .circuit_measures import words_through
-from .errors import HeadError, UnsupportedError
+from .errors import CheckpointError, HeadError, UnsupportedError
 from .models.weights import head_rows
 from .spec import Head, Rotation
 
@@ -147,6 +147,18 @@ def check_plain(source: CircuitSource) -> None:
             f"{source.name} makes its keys and values from one latent with a norm between (MLA), so none of its heads "
             "has one matrix W_q W_kᵀ or W_v W_o"
         )
+
+
+def read_layer(source: CircuitSource, layer: int) -> AttentionWeights:
+    """One layer's weights. Raises CheckpointError where one of them is not finite: no measure of it means anything."""
+    w = source.layer(layer)
+    for name in ("w_q", "w_k", "w_v", "w_o"):
+        for number, matrix in enumerate(getattr(w, name)):
+            if not np.isfinite(matrix).all():
+                raise CheckpointError(
+                    f"{source.name}: {name} of layer {layer}, head {number}, holds numbers not finite"
+                )
+    return w
 
 
 def why_no_qk(source: CircuitSource) -> str | None:
