@@ -161,7 +161,7 @@ def test_copying_as_of_the_whole_vocabulary(sizes: tuple[int, int, int, int]) ->
     embedding, unembedding = random.standard_normal((2, 17, d_model)).astype(np.float32)
     w_v, w_o = random.standard_normal((2, d_model, width)).astype(np.float32)
     w_o = w_o.T
-    words = words_through(embedding, unembedding, step=5)
+    words = words_through(lambda some: (embedding[some], unembedding[some]), 17, d_model, step=5)
     np.testing.assert_allclose(words, unembedding.T @ embedding, atol=1e-4)
     values = np.linalg.eigvals(embedding.astype(float) @ w_v @ w_o @ unembedding.T)
     assert copying(w_v, w_o, words) == pytest.approx(values.sum().real / np.abs(values).sum(), abs=2e-3)

@@ -149,6 +149,17 @@ def test_the_card_of_a_head(tiny_model: Open) -> None:
     assert head_card(NativeSource(tiny_model("gpt2")), "1.2").rotation is None
 
 
+def test_layers_that_turn_differently() -> None:
+    class ByLayer(Planted):
+        def rotation_of(self, layer: int) -> Rotation | None:
+            return {1: Rotation(10_000.0, 4), 4: None}[layer]
+
+    source = ByLayer(planted().layers)
+    card, other = head_card(source, "1.0"), head_card(source, "4.0")
+    assert card.rotation is not None and card.still is not None and card.still > 0 and other.rotation is None
+    assert card.rotation[1].wavelength == pytest.approx(200 * np.pi)
+
+
 # ---- content and position
 
 
@@ -265,10 +276,9 @@ def test_grouped_in_a_file(tmp_path: Path) -> None:
 
 
 def test_the_default_model(smollm2: Model) -> None:
-    """Head 13.8 copies by its eigenvalues and has no symmetry; the most symmetric head is 14.3."""
+    """Head 13.8 copies, by its eigenvalues, and has no symmetry."""
     card = head_card(NativeSource(smollm2), "13.8")
     assert card.circuit.symmetry == pytest.approx(-0.004, abs=5e-4)
     assert card.circuit.copying == pytest.approx(0.846, abs=5e-3)
     assert card.rotation is not None and len(card.rotation) == 32
     assert card.rotation[-1].wavelength == pytest.approx(2 * np.pi * 100_000 ** (62 / 64), rel=1e-5)
-    assert symmetries(smollm2).argmax() == 14 * 9 + 3

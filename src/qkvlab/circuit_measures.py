@@ -4,9 +4,13 @@ A circuit is a d_model × d_model matrix of low rank, M = Σ over tiles A_t B_t�
 each K/V head of a layer. M itself is never formed; every measure comes from products of its thin factors, in float64.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 from einops import reduce
 
+from ._parallel import in_parallel, shares
 from ._shapes import Array, Float
 from .errors import UnsupportedError
 from .mechanism import rotation_frequencies
@@ -16,6 +20,7 @@ GAMMA = 2.0
 """How many standard deviations above the mean a row or column must be to count for the direction score."""
 LEVEL = 1e-9
 """Lengths this close, relative to their mean, are the same: rounding makes no row stand out."""
+WORDS_AT_ONCE = 4096
 ZERO = "W_q W_kᵀ is zero, so it is neither symmetric nor antisymmetric"
 
 
@@ -127,14 +132,24 @@ def effective_rank(values: Float[Array, "*heads rank"]) -> Float[Array, "*heads"
 
 
 def words_through(
-    embedding: Float[Array, "vocab d_model"], unembedding: Float[Array, "vocab d_model"], step: int = 8192
+    rows: Callable[[slice], tuple[Array, Array]], n_vocab: int, d_model: int, step: int = WORDS_AT_ONCE
 ) -> Float[Array, "d_model d_model"]:
-    """Uᵀ E, [d_model, d_model]: all that a copying score needs of the vocabulary; float32, some words at a time."""
-    total = np.zeros((unembedding.shape[1], embedding.shape[1]), np.float32)
-    for start in range(0, len(embedding), step):
-        some = slice(start, start + step)
-        total += unembedding[some].astype(np.float32).T @ embedding[some].astype(np.float32)
-    return total
+    """Uᵀ E: all that a copying score needs of the vocabulary. float32, `step` words at a time.
+
+    `rows(some)` gives those words' embeddings and unembeddings, [some, d_model] each.
+    """
+    blocks = [slice(start, min(start + step, n_vocab)) for start in range(0, n_vocab, step)]
+    shared = shares(len(blocks))
+    totals = [np.zeros((d_model, d_model), np.float32) for _ in shared]
+
+    def add(own: slice, total: Array) -> None:
+        for block in blocks[own]:
+            embeddings, unembeddings = rows(block)
+            total += unembeddings.T @ embeddings
+
+    in_parallel([partial(add, own, total) for (own,), total in zip(shared, totals, strict=True)])
+    whole: Array = sum(totals[1:], totals[0])
+    return whole
 
 
 def copying(

@@ -16,6 +16,7 @@ from .circuit_source import (
     WordSource,
     check_plain,
     read_layer,
+    rotation_at,
     source_head,
     why_no_qk,
     why_no_words,
@@ -163,9 +164,9 @@ def head_card(source: CircuitSource, address: Address) -> HeadCard:
     w_q, w_k, pairs, still, qk = w.w_q[at.head], w.w_k[kv_head], None, None, None
     if why_no_qk(source) is None:
         qk = tuple(measures.singular_values(w_q, w_k).tolist())
-        if source.rotation is not None:
-            shares, still = measures.pair_shares(w_q, w_k, source.rotation)
-            once = measures.wavelengths(source.rotation)
+        if (rotation := rotation_at(source, at.layer)) is not None:
+            shares, still = measures.pair_shares(w_q, w_k, rotation)
+            once = measures.wavelengths(rotation)
             pairs = tuple(PairShare(i, float(once[i]), float(share)) for i, share in enumerate(shares))
     readers = (Head(at.layer, kv_head * group + member) for member in range(group))
     return HeadCard(

@@ -81,6 +81,13 @@ class WordSource(Protocol):
         ...
 
 
+@runtime_checkable
+class RotationByLayer(Protocol):
+    """A source whose layers do not all turn alike."""
+
+    def rotation_of(self, layer: int) -> Rotation | None: ...
+
+
 @dataclass(frozen=True)
 class NativeLayer:
     """A layer of an opened model, W_o cut by head."""
@@ -120,8 +127,8 @@ class NativeSource:
 
     def word_circuit(self) -> Float[Array, "d_model d_model"]:
         """Uᵀ E with the final norm's gain; a LayerNorm's centring is taken in, of what it reads and what it is told."""
-        weights = self.model.weights
-        words = words_through(weights.embedding, weights.unembedding) * weights.vector("final_norm")[:, None]
+        spec, weights = self.model.spec, self.model.weights
+        words = words_through(weights.word_rows, spec.n_vocab, spec.d_model) * weights.vector("final_norm")[:, None]
         if self.family == "gpt2":
             words = words - words.mean(axis=0)
             words = words - words.mean(axis=1, keepdims=True)
@@ -138,6 +145,13 @@ def open_circuit_source(
     from .model import open_model
 
     return NativeSource(open_model(name, progress=progress, allow_config=allow_config))
+
+
+def rotation_at(source: CircuitSource, layer: int) -> Rotation | None:
+    """The rotation of a layer; of every layer alike, unless the source tells them apart by `rotation_of(layer)`."""
+    if isinstance(source, RotationByLayer):
+        return source.rotation_of(layer)
+    return source.rotation
 
 
 def check_plain(source: CircuitSource) -> None:

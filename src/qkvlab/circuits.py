@@ -6,7 +6,7 @@ import numpy as np
 
 from ._shapes import Array, Float
 from .circuit_measures import symmetry
-from .circuit_source import CircuitSource, NativeSource, check_qk, source_head
+from .circuit_source import CircuitSource, NativeSource, check_qk, rotation_at, source_head
 from .errors import UnsupportedError
 from .mechanism import kv_head_of, rotate
 from .model import Model
@@ -111,9 +111,11 @@ def content_and_position(
     """
     check_qk(source)
     at = source_head(source, address)
-    rotation, scale = source.rotation, source.d_head**-0.5
+    rotation, scale = rotation_at(source, at.layer), source.d_head**-0.5
     if rotation is None:
-        raise UnsupportedError(f"{source.name} does not rotate q and k: its positions are a part of x, if of anything")
+        raise UnsupportedError(
+            f"{source.name} does not rotate q and k in layer {at.layer}: its positions are a part of x, if of anything"
+        )
     w, kv_head = source.layer(at.layer), kv_head_of(at.head, source.n_head, source.n_kv_head)
     q, k = (
         x.astype(np.float64) @ m.astype(np.float64) for x, m in ((x_query, w.w_q[at.head]), (x_key, w.w_k[kv_head]))

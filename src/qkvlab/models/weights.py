@@ -125,6 +125,11 @@ class Weights:
         """The output head, [vocab, d_model]: logits = final · unembeddingᵀ."""
         return read_array(self._tensors["unembedding"]) if self.spec.untied else self.embedding
 
+    def word_rows(self, some: slice) -> tuple[Matrix, Matrix]:
+        """These words' embeddings and unembeddings, [some, d_model] each; read now, not kept."""
+        rows = [read_rows(self._tensors[name], some) for name in ("embedding", "unembedding")[: 1 + self.spec.untied]]
+        return rows[0], rows[-1]
+
     @cached_property
     def positions(self) -> Matrix:
         """The learned position table, [position, d_model]."""
