@@ -133,8 +133,7 @@ def circuits(source: CircuitSource, seed: int = SEED) -> Circuits:
     Raises UnsupportedError for latent attention (MLA), whose heads have no matrices of their own, and where a head's
     matrices are zero.
     """
-    with one_blas_thread():
-        return Circuits(source.name, seed, tuple(layer_circuits(source, seed)), notes(source))
+    return Circuits(source.name, seed, tuple(layer_circuits(source, seed)), notes(source))
 
 
 def layer_circuits(source: CircuitSource, seed: int = SEED) -> Iterator[LayerCircuit]:
@@ -142,15 +141,19 @@ def layer_circuits(source: CircuitSource, seed: int = SEED) -> Iterator[LayerCir
     check_plain(source)
     words, random = _words(source), np.random.default_rng(seed)
     for layer in source.attention_layers:
+        yield _layer(source, layer, words, random)
+
+
+def _layer(source: CircuitSource, layer: int, words: Array, random: np.random.Generator) -> LayerCircuit:
+    with one_blas_thread():
         w = read_layer(source, layer)
         heads = _each(source.n_head, partial(_head, source, layer, w, _read_by(source, layer, words)))
         if why_no_qk(source) is not None:
-            yield LayerCircuit(layer, None, None, heads)
-            continue
+            return LayerCircuit(layer, None, None, heads)
         other = gaussian(random, source.n_head, source.n_kv_head, source.d_model, source.d_head)
         by_itself = _each(source.n_head, partial(_symmetry_and_direction, *other))
         own = [(head.symmetry, head.direction) for head in heads]
-        yield LayerCircuit(layer, _scores(layer, w.w_q, w.w_k, own), _scores(layer, *other, by_itself), heads)
+        return LayerCircuit(layer, _scores(layer, w.w_q, w.w_k, own), _scores(layer, *other, by_itself), heads)
 
 
 def head_card(source: CircuitSource, address: Address) -> HeadCard:
