@@ -20,6 +20,8 @@ GAMMA = 2.0
 """How many standard deviations above the mean a row or column must be to count for the direction score."""
 LEVEL = 1e-9
 """Lengths this close, relative to their mean, are the same: rounding makes no row stand out."""
+WELL = 1e-3
+"""A factor whose smallest pivot is this share of its largest keeps ten digits when it is squared."""
 WORDS_AT_ONCE = 4096
 ZERO = "W_q W_kᵀ is zero, so it is neither symmetric nor antisymmetric"
 
@@ -109,12 +111,25 @@ def singular_values(
 ) -> Float[Array, "*heads rank"]:
     """How strongly does M = left rightᵀ stretch along each of its directions? Singular values, falling.
 
-    Those of R_left R_rightᵀ, the triangles of two thin QR decompositions. For QK: left W_q, right W_k; for OV: left
-    W_v, right W_oᵀ.
+    Those of R_left R_rightᵀ, the triangles of the two factors. For QK: left W_q, right W_k; for OV: left W_v, right
+    W_oᵀ.
     """
-    triangles: list[Array] = [np.linalg.qr(np.asarray(side, np.float64), mode="r") for side in (left, right)]
-    values: Array = np.linalg.svd(triangles[0] @ triangles[1].swapaxes(-1, -2), compute_uv=False)
+    values: Array = np.linalg.svd(_triangle(left) @ _triangle(right).swapaxes(-1, -2), compute_uv=False)
     return values
+
+
+def _triangle(w: Float[Array, "*heads d_model width"]) -> Float[Array, "*heads rows width"]:
+    """R with Rᵀ R = Wᵀ W: by Cholesky, a quarter of the time; by QR where that would lose more than a few digits."""
+    wide = np.asarray(w, np.float64)
+    try:
+        lower: Array = np.linalg.cholesky(wide.swapaxes(-1, -2) @ wide)
+        pivots = np.diagonal(lower, axis1=-2, axis2=-1)
+        if pivots.min() > WELL * pivots.max():
+            return lower.swapaxes(-1, -2)
+    except np.linalg.LinAlgError:  # W is not of full rank
+        pass
+    upper: Array = np.linalg.qr(wide, mode="r")
+    return upper
 
 
 def effective_rank(values: Float[Array, "*heads rank"]) -> Float[Array, "*heads"]:
