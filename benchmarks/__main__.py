@@ -5,15 +5,15 @@ import os
 import sys
 from pathlib import Path
 
-from . import checkpoints, cold, lesson, long, page, warm
+from . import checkpoints, circuits, cold, lesson, live, long, page, warm
 from .common import RESULTS
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 BENCHMARKS = {
-    "cold": cold.main, "warm": warm.main, "long": long.main, "checkpoints": checkpoints.main, "page": page.main,
-    "lesson": lesson.main,
+    "cold": cold.main, "warm": warm.main, "long": long.main, "live": live.main, "checkpoints": checkpoints.main,
+    "circuits": circuits.main, "page": page.main, "lesson": lesson.main,
 }  # fmt: skip
-TABLED = ("cold", "warm", "long", "checkpoints")
+TABLED = ("cold", "warm", "long", "live", "checkpoints", "circuits")
 
 
 def _figure(value: float) -> str:
@@ -29,7 +29,8 @@ def write_table() -> None:
             unit = "s" if "ours (s)" in row else "ms"
             ours, peer = row[f"ours ({unit})"], row[f"peer ({unit})"]
             memory = f", {row['ours (GiB)']:.2f} GiB" if "ours (GiB)" in row else ""
-            reach = f"{row['reach (GiB)']:.0f} GiB" if memory else f"{row['reach']:g}"
+            reach = f"{row['reach (GiB)']:.0f} GiB" if memory else f"{row['reach']:g}" if "reach" in row else ""
+            reach = f"{row['reach (s)']:.0f} s" if row.get("reach (s)") else reach
             lines.append(
                 f"| {row['work']} | {_figure(ours)} {unit}{memory} | {row['peer']}: {_figure(peer)} {unit} "
                 f"| {row['ratio']:.2f} | {reach} |"

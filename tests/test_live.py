@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qkvlab import ask, find, open_model, predict
+from qkvlab import ask, find, open_model, predict, why
 from qkvlab.circuits import head_weights
 from qkvlab.edits import Ablate, Edit, Mute, ScaleScores, ShiftKey, ShiftQuery, StopRotation, Strengthen, SwapValue, Tie
 from qkvlab.effects import ablated, direct_effects, frozen_direction
@@ -475,3 +475,8 @@ def test_the_heads_weights_give_its_queries(kind: str) -> None:
         assert gap(k.astype(np.float32), trace.k_raw(1)[model.spec.kv_head(head)]) <= TOLERANCE
         q = x @ w["w_q"] + w.get("b_q", 0)
         assert gap(q.astype(np.float32), trace.q_raw(1)[head.head]) <= TOLERANCE
+
+
+def test_why_is_refused_by_name_on_a_live_model() -> None:
+    with pytest.raises(UnsupportedError, match="runs in transformers, and the norms on a write's way"):
+        why(open_live(zoo_model("llama")).trace(ids=IDS), "#9", "#3", "1.1")

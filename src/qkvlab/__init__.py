@@ -17,6 +17,7 @@ _PUBLIC = {
     "predict": "questions",
     "token_index": "questions",
     "weights": "headweights",
+    "why": "why_score",
 }
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .questions import ask, find, predict, token_index
     from .spec import Head, ModelSpec
     from .trace import Trace
+    from .why_score import why
 
 __all__ = [
     "Head",
@@ -41,6 +43,7 @@ __all__ = [
     "predict",
     "token_index",
     "weights",
+    "why",
 ]
 
 

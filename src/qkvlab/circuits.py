@@ -1,14 +1,29 @@
-"""Weights only → answers: a head's own projections, and how symmetric looking for and being found are in them."""
+"""Weights only → answers: a head's own projections, how symmetric they are, and a score's content and position."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
 from ._shapes import Array, Float
+from .circuit_measures import symmetry
+from .circuit_source import CircuitSource, NativeSource, check_qk, rotation_at, source_head
 from .errors import UnsupportedError
+from .mechanism import kv_head_of, rotate
 from .model import Model
+from .models.common import turns
 from .spec import Head, ModelSpec
 from .trace import Address
+
+__all__ = [
+    "SEED",
+    "content_and_position",
+    "head_weights",
+    "random_rows",
+    "random_symmetries",
+    "symmetries",
+    "symmetry",
+    "symmetry_rows",
+]
 
 SEED = 22
 """The seed of the random matrices that stand beside a model's own."""
@@ -29,22 +44,6 @@ def head_weights(model: Model, head: Address) -> dict[str, Array]:
     return arrays
 
 
-def symmetry(w_q: Float[Array, "d_model d_head"], w_k: Float[Array, "d_model d_head"]) -> float:
-    """Does a looking at b mean that b looks at a? For M = W_q W_kᵀ: tr(M²) / |M|², from -1 to 1.
-
-    1: M is symmetric, a scores b as b scores a; -1: antisymmetric; near 0: the two scores have nothing to do with
-    each other, as in a random matrix. With S and N the symmetric and antisymmetric parts of M it is
-    (|S|² - |N|²) / (|S|² + |N|²). Only d_head × d_head products are formed: tr(M²) = tr((W_kᵀ W_q)²) and
-    |M|² = tr(W_qᵀ W_q W_kᵀ W_k). Raises UnsupportedError where M is zero.
-    """
-    q, k = w_q.astype(np.float64), w_k.astype(np.float64)
-    across = k.T @ q
-    size = float(((q.T @ q) * (k.T @ k)).sum())
-    if not size > 0:
-        raise UnsupportedError("W_q W_kᵀ is zero, so it is neither symmetric nor antisymmetric")
-    return float((across * across.T).sum()) / size
-
-
 def symmetries(model: Model) -> Float[Array, "layer head"]:
     """How symmetric is every head of the model? [layer, head], each with the K/V head that it reads.
 
@@ -56,14 +55,11 @@ def symmetries(model: Model) -> Float[Array, "layer head"]:
 
 def symmetry_rows(model: Model) -> Iterator[Float[Array, " head"]]:
     """The same, a layer a step."""
-    spec = model.spec
-    if spec.qk_norm:
-        raise UnsupportedError(
-            f"{spec.name} normalises q and k of each head before they meet, so its scores come from no matrix W_q W_kᵀ"
-        )
-    for layer in range(spec.n_layer):
+    source = NativeSource(model)
+    check_qk(source)
+    for layer in source.attention_layers:
         w = model.weights.layer(layer)
-        yield _row(spec, layer, w.w_q, w.w_k)
+        yield _row(layer, w.w_q, w.w_k)
 
 
 def random_symmetries(spec: ModelSpec, seed: int = SEED) -> Float[Array, "layer head"]:
@@ -75,23 +71,60 @@ def random_rows(spec: ModelSpec, seed: int = SEED) -> Iterator[Float[Array, " he
     """The same, a layer a step."""
     random = np.random.default_rng(seed)
     for layer in range(spec.n_layer):
-        w_q, w_k = (
-            random.standard_normal((heads, spec.d_model, spec.d_head), np.float32)
-            for heads in (spec.n_head, spec.n_kv_head)
-        )
-        yield _row(spec, layer, w_q, w_k)
+        yield _row(layer, *gaussian(random, spec.n_head, spec.n_kv_head, spec.d_model, spec.d_head))
+
+
+def gaussian(
+    random: np.random.Generator, n_head: int, n_kv_head: int, d_model: int, d_head: int
+) -> tuple[Float[Array, "head d_model d_head"], Float[Array, "kv_head d_model d_head"]]:
+    """W_q and W_k of one layer, drawn at random in a model's shapes: what its own are compared with."""
+    w_q, w_k = (random.standard_normal((heads, d_model, d_head), np.float32) for heads in (n_head, n_kv_head))
+    return w_q, w_k
 
 
 def _row(
-    spec: ModelSpec,
-    layer: int,
-    w_q: Float[Array, "head d_model d_head"],
-    w_k: Float[Array, "kv_head d_model d_head"],
+    layer: int, w_q: Float[Array, "head d_model d_head"], w_k: Float[Array, "kv_head d_model d_head"]
 ) -> Float[Array, " head"]:
-    row = np.empty(spec.n_head, np.float32)
-    for head in (Head(layer, number) for number in range(spec.n_head)):
+    row = np.empty(len(w_q), np.float32)
+    for head in range(len(w_q)):
         try:
-            row[head.head] = symmetry(w_q[head.head], w_k[spec.kv_head(head)])
+            row[head] = symmetry(w_q[head], w_k[kv_head_of(head, len(w_q), len(w_k))])
         except UnsupportedError as error:
-            raise UnsupportedError(f"head {head}: {error}") from None
+            raise UnsupportedError(f"head {Head(layer, head)}: {error}") from None
     return row
+
+
+def content_and_position(
+    source: CircuitSource,
+    address: Address,
+    x_query: Float[Array, " d_model"],
+    x_key: Float[Array, " d_model"],
+    query: int,
+    key: int,
+) -> tuple[float, float]:
+    """Of a score, how much is what the two tokens are, and how much is where they stand? (content, position)
+
+    Content is the score with both at one position, where the rotation cancels: q · k / √d_head; position is the rest of
+    the score of a query at `query` and a key at `key`. `x_query` and `x_key` are what attention reads (after the norm);
+    biases are in. float64. Raises UnsupportedError where no rotation tells positions apart (they are then in x; see
+    `qkvlab.why`), where q and k are normalised, and for latent attention.
+    """
+    check_qk(source)
+    at = source_head(source, address)
+    rotation, scale = rotation_at(source, at.layer), source.d_head**-0.5
+    if rotation is None:
+        raise UnsupportedError(
+            f"{source.name} does not rotate q and k in layer {at.layer}: its positions are a part of x, if of anything"
+        )
+    w, kv_head = source.layer(at.layer), kv_head_of(at.head, source.n_head, source.n_kv_head)
+    q, k = (
+        x.astype(np.float64) @ m.astype(np.float64) for x, m in ((x_query, w.w_q[at.head]), (x_key, w.w_k[kv_head]))
+    )
+    q, k = q if w.b_q is None else q + w.b_q[at.head], k if w.b_k is None else k + w.b_k[kv_head]
+
+    def turned(vector: Array, position: int) -> Array:
+        cos, sin = turns(rotation, position, position + 1)
+        return rotate(vector[None, None], cos.astype(np.float64), sin.astype(np.float64), rotation.pairs)[0, 0]
+
+    content = float(turned(q, 0) @ turned(k, 0)) * scale
+    return content, float(turned(q, query) @ turned(k, key)) * scale - content

@@ -194,6 +194,45 @@ def find(
 
 @cli.command()
 @click.argument("text", type=TEXT)
+@click.option("--query", required=True, metavar="TOKEN", help="The token that looks.")
+@click.option("--key", required=True, metavar="TOKEN", help="The token that is looked at.")
+@click.option("--head", required=True, metavar="HEAD", help="The head, as layer.head.")
+@tracing
+@click.option("--top", type=click.IntRange(1), metavar="N", default=10, show_default="10", help="Rows of each table.")
+@as_json
+def why(
+    text: str,
+    query: str,
+    key: str,
+    head: str,
+    model_name: str,
+    special: "Special",
+    allow_config: tuple[str, ...],
+    top: int,
+    json_: bool,
+) -> None:
+    """Split a score exactly into who wrote what meets in query and key.
+
+    Embedding, positions, biases, each earlier head and each earlier MLP, every norm on the way frozen at its scale. The
+    parts sum to the score; what rounding leaves is printed.
+    """
+    from . import questions
+    from .why_score import why as explain
+
+    model = _open(model_name, allow_config, quiet=json_)
+    trace = model.trace(text, special=special)
+    at, of = questions.token_index(trace.tokens, query), questions.token_index(trace.tokens, key)
+    found = explain(trace, at, of, head)
+    if json_:
+        _print_json({"tokens": trace.tokens, **found.to_dict(top)})
+        return
+    from . import show, show_parts
+
+    show.stdout_console().print(show_parts.why(found, show.context(text, trace, at, of), top))
+
+
+@cli.command()
+@click.argument("text", type=TEXT)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The file.")
 @click.option("--layers", metavar="RANGE", help="Layers to write, as 0-29; default: all.")
 @click.option("--scores", is_flag=True, help="Write scores and weights too: head · query · key numbers per layer.")
@@ -285,6 +324,39 @@ def weights_(model: str, head: str, attention: str, output: Path | None, json_: 
     show.stdout_console().print(show.head_weights(headweights.summary(found)))
     if output is not None:
         _say(f"wrote {output}")
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--head", metavar="HEAD", help="One head, as layer.head, with its singular values and rotation pairs.")
+@allow_config
+@click.option(
+    "--top", type=click.IntRange(1), metavar="N", default=10, show_default="10", help="Heads or pairs to show."
+)
+@as_json
+def circuits(model: str, head: str | None, allow_config: tuple[str, ...], top: int, json_: bool) -> None:
+    """Measure a model's QK and OV circuits, from its weights alone.
+
+    Symmetry and direction of W_q W_k, layer by layer beside random matrices of the same shapes; effective ranks; the
+    copying score; a head's share of every rotation pair.
+    """
+    from . import circuit_report
+    from .circuit_source import open_circuit_source
+
+    source = _with_progress(
+        lambda progress: open_circuit_source(model, progress=progress, allow_config=allow_config), model
+    )
+    found = circuit_report.head_card(source, head) if head else circuit_report.circuits(source)
+    if json_:
+        _print_json(found.to_dict())
+        return
+    from . import show, show_parts
+
+    if isinstance(found, circuit_report.HeadCard):
+        shown = show_parts.head_card(found, top)
+    else:
+        shown = show_parts.circuits(found, top)
+    show.stdout_console().print(shown)
 
 
 @cli.command()

@@ -150,6 +150,8 @@ class LiveLayer:
 class LiveModel(Model):
     """A transformers model in memory. `spec.family` is its `model_type`; head addresses mean `attention`."""
 
+    native = False
+
     def __init__(self, model: Any, tokenizer: Any, attention: str | None, name: str) -> None:
         self.hf = model
         self.family = family_of(model)

@@ -112,6 +112,9 @@ def open_source(
 class Model:
     """A real model, opened: its specification, its weights (float32, decoded when needed) and its tokenizer."""
 
+    native = True
+    """Whether its forward pass is computed here, and not by transformers."""
+
     def __init__(self, spec: ModelSpec, weights: Weights, source: Source, checkpoint: Checkpoint) -> None:
         self.spec = spec
         self.weights = weights

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -51,8 +51,13 @@ class LayerWeights:
 
     def head_w_o(self, head: int, d_head: int) -> Matrix:
         """W_o of one head, [d_head, d_model]."""
-        rows: Matrix = rearrange(self.w_o[:, head * d_head : (head + 1) * d_head], "tile d width -> d (tile width)")
-        return rows
+        return head_rows(self.w_o, head, d_head)
+
+
+def head_rows(w_o: Tiles, head: int, d_head: int) -> Matrix:
+    """The rows of W_o, kept in tiles of columns, that one head's blend multiplies, [d_head, d_model]."""
+    rows: Matrix = rearrange(w_o[:, head * d_head : (head + 1) * d_head], "tile d width -> d (tile width)")
+    return rows
 
 
 def tile_width(d_out: int) -> int:
@@ -86,6 +91,13 @@ class Weights:
             self.prefetch([layer])
         return self._futures[layer].result()
 
+    def some(self, layer: int, fields: Collection[str]) -> dict[str, Any]:
+        """Only these fields of a layer, by name; what was not decoded before is read now and not kept."""
+        if layer in self._futures:
+            known = self.layer(layer)
+            return {field: getattr(known, field) for field in fields}
+        return dict.fromkeys(fields) | self._read_fields(layer, fields)
+
     def embed(self, ids: Sequence[int]) -> Matrix:
         """The embedding rows of these tokens, [query, d_model]; only their bytes are read."""
         if "embedding" in self.__dict__:
@@ -113,6 +125,11 @@ class Weights:
         """The output head, [vocab, d_model]: logits = final · unembeddingᵀ."""
         return read_array(self._tensors["unembedding"]) if self.spec.untied else self.embedding
 
+    def word_rows(self, some: slice) -> tuple[Matrix, Matrix]:
+        """These words' embeddings and unembeddings, [some, d_model] each; read now, not kept."""
+        rows = [read_rows(self._tensors[name], some) for name in ("embedding", "unembedding")[: 1 + self.spec.untied]]
+        return rows[0], rows[-1]
+
     @cached_property
     def positions(self) -> Matrix:
         """The learned position table, [position, d_model]."""
@@ -125,12 +142,15 @@ class Weights:
         return row
 
     def _read_layer(self, layer: int) -> LayerWeights:
+        return LayerWeights(**self._read_fields(layer, [row.field for row in self.layout.layer]))
+
+    def _read_fields(self, layer: int, fields: Collection[str]) -> dict[str, Any]:
         arrays = {}
         for row in self.layout.layer:
             source = row.source.format(i=layer)
-            if source in self._tensors:
+            if row.field in fields and source in self._tensors:
                 arrays[row.field] = _read(self._tensors[source], row, self.spec)
-        return LayerWeights(**arrays)
+        return arrays
 
 
 def check_tensors(spec: ModelSpec, checkpoint: Checkpoint, layout: Layout) -> dict[str, TensorInfo]:

@@ -1,0 +1,208 @@
+"""Why this score? An exact split of q · k into pairs of writers: who put into the query what meets what in the key."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ._shapes import Array, Float
+from .errors import TokenError
+from .mechanism import rotate, score
+from .models.common import turns
+from .questions import TokenRef, token_index
+from .residual_parts import Component, Parts, frozen_rms, parts_read
+from .spec import Head
+from .trace import Address, Trace
+
+PAIRS = 20
+"""How many pairs `to_dict` lists."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A writer into the query, one into the key, and what their meeting adds to the score."""
+
+    query: str
+    key: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Why:
+    """A score as the sum of its parts: score = Σ matrix + Σ apart + remainder."""
+
+    model: str
+    head: str
+    kv_head: int
+    query: TokenRef
+    key: TokenRef
+    components: tuple[Component, ...]
+    matrix: Float[Array, "component component"]
+    """Entry (a, b): what a in the query and b in the key add to the scaled score, float64."""
+    score: float
+    """As the model gives it, float32 and edited."""
+    apart: dict[str, float]
+    """What is no product of a query and a key: the mask (0: the pair is visible), edits of this very head."""
+
+    @property
+    def sum(self) -> float:
+        """All parts together, without what is listed apart."""
+        return float(self.matrix.sum())
+
+    @property
+    def remainder(self) -> float:
+        """What the parts do not explain: rounding of the model's float32."""
+        return self.score - self.sum - sum(self.apart.values())
+
+    @cached_property
+    def by_query(self) -> Float[Array, " component"]:
+        """What each writer into the query adds, against the whole key; they sum to `sum`."""
+        return self.matrix.sum(axis=1)
+
+    @cached_property
+    def by_key(self) -> Float[Array, " component"]:
+        """What each writer into the key adds, against the whole query; they sum to `sum`."""
+        return self.matrix.sum(axis=0)
+
+    def pairs(self, top: int | None = None) -> list[Pair]:
+        """The pairs, largest first, whichever their sign."""
+        order = np.argsort(-np.abs(self.matrix), axis=None, kind="stable")[:top]
+        places = zip(*np.unravel_index(order, self.matrix.shape), strict=True)
+        names = [component.name for component in self.components]
+        return [Pair(names[a], names[b], float(self.matrix[a, b])) for a, b in places]
+
+    def to_dict(self, top: int = PAIRS) -> dict[str, Any]:
+        """As plain JSON values.
+
+        `components`: each writer with what it adds from the query's side and from the key's, largest first; `layers`:
+        the same added up by layer, heads, MLP and biases apart (layer null: what stands before the first);
+        `pairs`: the `top` largest pairs.
+        """
+        sides = zip(self.components, self.by_query.tolist(), self.by_key.tolist(), strict=True)
+        rows = [{**vars(component), "query": a, "key": b} for component, a, b in sides]
+        return {
+            "model": self.model,
+            "head": self.head,
+            "kv_head": self.kv_head,
+            "query": vars(self.query),
+            "key": vars(self.key),
+            "score": self.score,
+            "sum": self.sum,
+            "apart": self.apart,
+            "remainder": self.remainder,
+            "components": sorted(rows, key=lambda row: -max(abs(row["query"]), abs(row["key"]))),
+            "layers": _by_layer(rows),
+            "pairs": [vars(pair) for pair in self.pairs(top)],
+        }
+
+
+def why(trace: Trace, query: str | int, key: str | int, head: Address) -> Why:
+    """Why does this query score this key so at this head? The score, split exactly into pairs of what made the two.
+
+    q_i · k_j / √d_head = Σ over components a, b of (R_i W_qᵀ a_i) · (R_j W_kᵀ b_j) / √d_head, where Σ a_i and Σ b_j are
+    the x that attention reads at i and j: embedding, position, biases, each earlier head's write, each earlier MLP's,
+    every norm on their way frozen at its scale in this run (the norm of q and k per head, too), rotation R inside. The
+    biases of q and k are a component of their own. float64. On an edited trace the parts are the edited run's; what
+    edits do to this head's own q, k or scores is listed apart.
+
+    It says what the score is made of, not what it would be without a part: norms and weights would then differ.
+    Raises TokenError for a pair that the mask or an edit hides, HeadError, UnsupportedError.
+    """
+    spec, at = trace.spec, trace.spec.head(head)
+    i, j = token_index(trace.tokens, query), token_index(trace.tokens, key)
+    _check_visible(trace, at, i, j)
+    given = float(trace.score_rows(at, [i])[0, j])
+    if not np.isfinite(given):
+        raise TokenError(f"an edit hides #{j} {trace.tokens[j]!r} from #{i} {trace.tokens[i]!r} at head {at}")
+    parts = parts_read(trace, at.layer, [i, j])
+    components, a, b = _projected(trace, at, parts, i, j)
+    apart = {"mask": 0.0}
+    if _edited_here(trace, at):
+        apart["edits"] = given - _plain_score(trace, at, i, j)
+    return Why(
+        model=trace.model.badge,
+        head=str(at),
+        kv_head=spec.kv_head(at),
+        query=TokenRef(i, trace.tokens[i]),
+        key=TokenRef(j, trace.tokens[j]),
+        components=components,
+        matrix=a @ b.T * spec.d_head**-0.5,
+        score=given,
+        apart=apart,
+    )
+
+
+def _check_visible(trace: Trace, at: Head, query: int, key: int) -> None:
+    first, last = trace.visible(at.layer, query)
+    if first <= key < last:
+        return
+    names = f"#{key} {trace.tokens[key]!r}", f"#{query} {trace.tokens[query]!r}"
+    if trace.spec.causal and key > query:
+        raise TokenError(f"token {names[0]} comes after {names[1]}, and a causal model cannot see it from there")
+    raise TokenError(f"token {names[0]} is outside the keys #{first} to #{last - 1} that {names[1]} sees at head {at}")
+
+
+def _projected(
+    trace: Trace, at: Head, parts: Parts, query: int, key: int
+) -> tuple[tuple[Component, ...], Float[Array, "component d_head"], Float[Array, "component d_head"]]:
+    """Every component as a part of this head's q and of its k, as the two enter the score."""
+    w, kv_head, vectors = trace.model.weights.layer(at.layer), trace.spec.kv_head(at), parts.vectors
+    sides = (
+        (vectors[:, 0], w.w_q[at.head], None if w.b_q is None else w.b_q[at.head], w.q_norm, query),
+        (vectors[:, 1], w.w_k[kv_head], None if w.b_k is None else w.b_k[kv_head], w.k_norm, key),
+    )
+    components = list(parts.components)
+    if trace.spec.qkv_bias:
+        components.append(Component("bias of q and k", "bias"))
+    made = []
+    for x, matrix, bias, gain, position in sides:
+        side = x @ matrix.astype(np.float64)
+        if bias is not None:
+            side = np.concatenate([side, bias[None].astype(np.float64)])
+        if gain is not None:
+            side = frozen_rms(side.sum(axis=0), gain.astype(np.float64), trace.spec.norm_eps)(side)
+        made.append(_turned(trace, side, position))
+    return tuple(components), made[0], made[1]
+
+
+def _turned(trace: Trace, rows: Float[Array, "row d_head"], position: int) -> Float[Array, "row d_head"]:
+    """These vectors, all rotated as at one position."""
+    rotation = trace.spec.rotation
+    if rotation is None:
+        return rows
+    cos, sin = (part.astype(rows.dtype) for part in turns(rotation, position, position + 1))
+    return rotate(rows[:, None], cos, sin, rotation.pairs)[:, 0]
+
+
+def _edited_here(trace: Trace, at: Head) -> bool:
+    """Whether an edit acts on this head's own q, k or scores."""
+    return any(
+        at.layer in edit.layers(trace.spec)
+        and at.head in edit.heads(trace.spec, at.layer)
+        and {"k", "q", "pair", "scores"} & set(edit.stages)
+        for edit in trace.edits
+    )
+
+
+def _plain_score(trace: Trace, at: Head, query: int, key: int) -> float:
+    """The score from the same x, as the model computes it, without the edits of this layer."""
+    q = _turned(trace, trace.q_raw(at.layer)[at.head, query : query + 1], query)
+    k = _turned(trace, trace.k_raw(at.layer)[trace.spec.kv_head(at), key : key + 1], key)
+    return float(score(q, k, trace.spec.d_head**-0.5)[0, 0])
+
+
+def _by_layer(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What each layer wrote in all, from either side."""
+    layers = sorted({row["layer"] for row in rows}, key=lambda layer: -1 if layer is None else layer)
+    kinds = tuple(dict.fromkeys(row["kind"] for row in rows))
+    found = []
+    for layer in layers:
+        own = [row for row in rows if row["layer"] == layer]
+        parts = {
+            kind: {side: sum(row[side] for row in own if row["kind"] == kind) for side in ("query", "key")}
+            for kind in kinds
+            if any(row["kind"] == kind for row in own)
+        }
+        found.append({"layer": layer, **parts})
+    return found
