@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from page import PARTS, Page
-from qkvlab import circuits, effects, overview, questions, residual, words
+from qkvlab import circuits, effects, overview, questions, residual, why, words
 from qkvlab.edits import Ablate, AimQuery, Mute, ScaleScores, ShiftQuery, SwapValue, edit_from_dict
 from qkvlab.kvcache import cache_size
 from qkvlab.mechanism import softmax
@@ -328,3 +328,16 @@ def test_a_measured_table_of_sharing_is_sent(page: Page) -> None:
     table = frames[-2].reply
     assert frames[-1].part == "done" and sorted(table["order"]) == list(range(30))
     assert len(table["loss"]) == len(table["bytes_per_token"]) == 31 and table["measured_on"]
+
+
+def test_who_wrote_a_score(page: Page, smollm2: Any) -> None:
+    asked = {"lane": "why", "model": "smollm2", "text": CAT, "head": "13.8", "query": 4, "key": 1}
+    said = page.parts(**asked)["why"].reply
+    found = why(smollm2.trace(CAT), "#4", "#1", "13.8")
+    assert said["score"] == pytest.approx(found.score, abs=1e-5)
+    assert said["sum"] == pytest.approx(found.sum, abs=1e-4)
+    own = {component.name: value for component, value in zip(found.components, found.by_query, strict=True)}
+    assert {row["name"]: row["query"] for row in said["components"]} == pytest.approx(own, abs=1e-4)
+    muted = {"kind": "mute", "where": "13.8", "key": 1, "query": None, "strength": 1.0}
+    assert "hides #1" in page.error(**asked, edits=[muted])[1]
+    assert "comes after" in page.error(**{**asked, "key": 6})[1]

@@ -168,6 +168,17 @@ export class Asking {
     });
   }
 
+  /** What wrote the score of the query with a key at a head; `about` says of which state that is. */
+  askWhy(about: string, head: string): void {
+    const { open, keyAt } = this.#lab;
+    if (!open || keyAt === null || this.#lab.whyParts?.about === about) return;
+    this.#lab.whyParts = { about, reply: null, error: null };
+    this.#transport?.ask('why', { ...this.#lab.state(), head, query: open.reply.query, key: keyAt }, (reply) => {
+      if (reply.part === 'why') this.#lab.whyParts = { about, reply, error: null };
+      if (reply.part === 'error') this.#lab.whyParts = { about, reply: null, error: reply.message };
+    });
+  }
+
   /** What sharing K/V heads costs, layer by layer. */
   askSharing(): void {
     this.#transport?.ask('sharing', { model: this.#lab.model }, (reply) => {

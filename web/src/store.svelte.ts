@@ -63,6 +63,7 @@ export class Lab {
   ablated: Map<string, { effect: number; p: number }> = $state.raw(new Map());
   ablationsLeft: number | null = $state(null);
   curve: ReplyOf<'curve'> | null = $state.raw(null);
+  whyParts: { about: string; reply: ReplyOf<'why'> | null; error: string | null } | null = $state.raw(null);
   sharing: ReplyOf<'sharing'> | null = $state.raw(null);
   sharingError: string | null = $state(null);
   trackError: string | null = $state(null);

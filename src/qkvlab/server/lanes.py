@@ -6,9 +6,8 @@ from collections.abc import Callable, Generator, Iterator
 
 import numpy as np
 
-from .. import circuits, effects, overview, sharing
+from .. import circuits, effects, overview, sharing, why_score
 from ..errors import QkvLabError
-from ..spec import Head
 from ..trace import Trace
 from .describe import describe
 from .protocol import Reply, Request
@@ -20,6 +19,8 @@ from .views import Steps, running, view
 
 log = logging.getLogger("qkvlab.server")
 
+WHY_PAIRS = 12
+"""How many pairs of writers a page is told of."""
 STRENGTHS = tuple(step / 10 for step in range(11))
 
 
@@ -50,7 +51,8 @@ def _effect(request: Request, rooms: Rooms, owner: Owner) -> Steps:
         yield None
         weights = []
         for layer in range(trace.spec.n_layer):
-            weights.append(overview.looks(trace, layer, at)["land_weight"])
+            empty = layer in trace.spec.no_attention
+            weights.append(np.zeros_like(direct[layer]) if empty else overview.looks(trace, layer, at)["land_weight"])
             yield None
         yield Reply("effect", {"at": at}, {"direct": direct, "weight": np.stack(weights)})
 
@@ -62,10 +64,9 @@ def _ablate(request: Request, rooms: Rooms, owner: Owner) -> Steps:
 
     def steps(trace: Trace, at: int, ids: list[int]) -> Iterator[Reply | None]:
         direct = effects.direct_effects(trace, at, ids)
-        order = np.argsort(-np.abs(direct), axis=None, kind="stable")
-        for n, flat in enumerate(order.tolist()):
+        order = sorted(trace.spec.heads(), key=lambda head: -abs(float(direct[head])))
+        for n, head in enumerate(order):
             yield None
-            head = Head(*divmod(flat, trace.spec.n_head))
             effect, p = effects.ablated(trace, head, at, ids)
             row = {"head": str(head), "effect": effect, "p": p}
             yield Reply("ablate", {"at": at, "effects": [row], "left": len(order) - 1 - n})
@@ -107,6 +108,22 @@ def _on_trace(
         trace = lease.trace(model, scene.tokens, scene.edits)
         yield from running(trace, model.spec.n_layer)
         yield from steps(trace, scene.at, ids)
+    return {}
+
+
+def _why(request: Request, rooms: Rooms, owner: Owner) -> Steps:
+    """What wrote the score of one query with one key at one head."""
+    model = yield from rooms.models.opened(request.model)
+    head, scene = model.spec.head(request.head), set_scene(request, model)
+    if scene.query is None or scene.key is None:
+        return {}
+    with rooms.traces.lease(owner, trace_bytes(model.spec, len(scene.tokens))) as lease:
+        yield from lease.granted()
+        trace = lease.trace(model, scene.tokens, scene.edits)
+        yield from running(trace, head.layer + 1)
+        found = why_score.why(trace, scene.query, scene.key, head).to_dict(WHY_PAIRS)
+    told = ("head", "score", "sum", "apart", "remainder", "components", "pairs")
+    yield Reply("why", {**{name: found[name] for name in told}, "query": scene.query, "key": scene.key})
     return {}
 
 
@@ -167,6 +184,7 @@ _LANES: dict[str, Callable[[Request, Rooms, Owner], Steps]] = {
     "effect": _effect,
     "ablate": _ablate,
     "curve": _curve,
+    "why": _why,
     "sharing": _sharing,
     "weights": _weights,
     "symmetry": _symmetry,

@@ -103,6 +103,7 @@ export interface LaneFields {
   effect: TextState & { at: TokenRef | null; tracked: Tracked[] };
   ablate: TextState & { at: TokenRef | null; tracked: Tracked[] };
   curve: TextState & { places: number[]; at: TokenRef | null; tracked: Tracked[] };
+  why: TextState & { head: string; query: TokenRef | number; key: TokenRef | number };
   sharing: { model: string };
   weights: { model: string; head: string };
   symmetry: { model: string };
@@ -228,6 +229,25 @@ export interface CurveReply {
   logits: number[][];
 }
 
+/** What a writer into the residual adds to a score, by its part of the query and by its part of the key. */
+export interface Writer {
+  name: string;
+  kind: 'embedding' | 'position' | 'head' | 'mlp' | 'bias';
+  layer: number | null;
+  head: number | null;
+  query: number;
+  key: number;
+}
+
+export interface WhyReply {
+  part: 'why';
+  score: number;
+  sum: number;
+  apart: Record<string, number>;
+  remainder: number;
+  components: Writer[];
+}
+
 export interface OverviewReply {
   part: 'overview';
   rows: number[];
@@ -257,6 +277,7 @@ export type Reply = { id: number; lane: Lane } & (
   | TokensReply
   | HeadReply
   | OverviewReply
+  | WhyReply
   | PredictionReply
   | WordsReply
   | AblateReply

@@ -1,0 +1,44 @@
+"""Why this score, by who wrote it: the table of writers equals the library's and follows the open head."""
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+from reading import open_head, take_example
+from records import eventually
+
+import qkvlab
+
+
+def writers(page: Any) -> dict[str, tuple[float, float]]:
+    """Writer → what it adds by its part of the query, and of the key."""
+    read = """(rows) => rows.map((row) => [row.dataset.writer,
+        ...[...row.querySelectorAll('.part')].map((cell) => +cell.dataset.full)])"""
+    rows = page.locator("[data-testid=why-parts] tr[data-writer]").evaluate_all(read)
+    return {name: (query, key) for name, query, key in rows}
+
+
+def test_the_writers_of_the_score(page: Any, smollm2: Any) -> None:
+    take_example(page, "Find the main noun")
+    open_head(page, "13.8")
+    page.get_by_test_id("why").locator("summary").first.click()
+    page.get_by_test_id("why-parts").locator("summary").click()
+    trace = smollm2.trace("The cat drank because it was thirsty")
+    found = qkvlab.why(trace, " it", " cat", "13.8")
+    expected = {c.name: (a, b) for c, a, b in zip(found.components, found.by_query, found.by_key, strict=True)}
+
+    def check() -> None:
+        shown = writers(page)
+        assert len(shown) == 12
+        assert "11.6" in shown
+        for name, both in shown.items():
+            assert both == pytest.approx(expected[name], abs=1e-4), name
+
+    eventually(page, check)
+    expect(page.get_by_test_id("why-sum")).to_contain_text("6.61")
+    open_head(page, "0.0")
+
+    def at_the_bottom() -> None:
+        assert set(writers(page)) == {"embedding"}
+
+    eventually(page, at_the_bottom)
