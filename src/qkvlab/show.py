@@ -125,6 +125,8 @@ def anatomy(found: "Anatomy") -> RenderableType:
                 f"as {cache.dtype}",
             )
         )
+        rows += [("", cache.note)] if cache.note else []
+        rows += [("", f"{how}: {count:,} bytes a token") for how, count in cache.otherwise.items()]
     rows += [("config keys ignored", ", ".join(found.ignored_config))] if found.ignored_config else []
     for name, value in rows:
         table.add_row(Text(name, style="dim"), Text(value, overflow="fold"))
