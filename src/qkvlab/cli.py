@@ -464,7 +464,8 @@ def _with_bars(work: Callable[[Callable[[str, int, int], None]], Result]) -> Res
 
     tasks: dict[str, TaskID] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
 
         def progress(what: str, done: int, of: int) -> None:
             if what not in tasks:

@@ -12,11 +12,13 @@ from .grouping import Plan, new_keys, new_outputs, new_queries, new_values, turn
 from .mechanism import project, rms_norm
 from .model import Model
 from .models import FAMILIES, LayerWeights, Weights, no_tap, unembed
-from .models.weights import Matrix, Vector
+from .models.weights import Matrix, Tiles, Vector
 from .spec import ModelSpec
 
 ROWS = 64
 """Logits are taken for so many positions at once."""
+KEPT_NUMBERS = 1 << 26
+"""A text's predictions are kept for comparison up to so many numbers (256 MB)."""
 
 
 class GroupedWeights(Weights):
@@ -46,23 +48,26 @@ class GroupedWeights(Weights):
 
 def regrouped(w: LayerWeights, plan: Plan) -> LayerWeights:
     """One layer's weights under a plan."""
-    n_head = len(w.w_q)
 
     def bias(change: Callable[[Plan, Array], Array], b: Matrix | None) -> Matrix | None:
         return None if b is None else change(plan, b[:, None])[:, 0]
 
-    by_head = rearrange(w.w_o, "tile (head d) width -> head d (tile width)", head=n_head)
-    w_o = rearrange(new_outputs(plan, by_head), "head d (tile width) -> tile (head d) width", tile=len(w.w_o))
     return replace(
         w,
         w_q=new_queries(plan, w.w_q) if plan.moves_queries else w.w_q,
         w_k=new_keys(plan, w.w_k),
         w_v=new_values(plan, w.w_v),
-        w_o=np.ascontiguousarray(w_o) if plan.moves_outputs else w.w_o,
+        w_o=_outputs(w, plan) if plan.moves_outputs else w.w_o,
         b_q=bias(new_queries, w.b_q) if plan.moves_queries else w.b_q,
         b_k=bias(new_keys, w.b_k),
         b_v=bias(new_values, w.b_v),
     )
+
+
+def _outputs(w: LayerWeights, plan: Plan) -> Tiles:
+    by_head = rearrange(w.w_o, "tile (head d) width -> head d (tile width)", head=len(w.w_q))
+    made = rearrange(new_outputs(plan, by_head), "head d (tile width) -> tile (head d) width", tile=len(w.w_o))
+    return np.ascontiguousarray(made)
 
 
 def grouped_model(model: Model, plans: Mapping[int, Plan]) -> Model:
@@ -120,24 +125,37 @@ def run_from(spec: ModelSpec, weights: Weights, layer: int, x: Float[Array, "que
     return family.final(spec, weights, x)
 
 
-def compare(weights: Weights, before: Array, after: Array, ids: Sequence[int]) -> ModelCost:
-    """Two final residuals of one text: KL(before ‖ after) at every position, and both perplexities."""
+class Predictions:
+    """What a model says comes next at every position of a text, as log shares, in blocks of rows."""
+
+    def __init__(self, weights: Weights, final: Float[Array, "query d_model"]) -> None:
+        self.weights, self.final = weights, final
+        self._kept: dict[int, Array] = {}
+
+    def rows(self, start: int) -> Float[Array, "query vocab"]:
+        """The block that begins at a row; kept while all of them together are of bearable size."""
+        if start in self._kept:
+            return self._kept[start]
+        logits = unembed(self.weights, self.final[start : start + ROWS])
+        logits -= logits.max(axis=-1, keepdims=True)
+        logits -= np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+        if len(self.final) * logits.shape[1] <= KEPT_NUMBERS:
+            self._kept[start] = logits
+        return logits
+
+
+def compare(before: Predictions, after: Array, ids: Sequence[int]) -> ModelCost:
+    """A model's predictions and another final residual of the same text: KL(before ‖ after) at every position, and
+    both perplexities."""
     n, total = len(ids), np.zeros(3)
+    other = Predictions(before.weights, after)
     for start in range(0, n, ROWS):
-        block = slice(start, min(start + ROWS, n))
-        p, q = (_log_shares(unembed(weights, rows[block])) for rows in (before, after))
-        total[0] += float((np.exp(p) * (p - q)).sum())
-        following = list(ids[start + 1 : block.stop + 1])
+        p, q = before.rows(start), other.rows(start)
+        total[0] += float((np.exp(p) * (p - q)).sum(dtype=np.float64))
+        following = list(ids[start + 1 : start + ROWS + 1])
         at = np.arange(len(following))
-        total[1:] -= p[at, following].sum(), q[at, following].sum()
+        total[1:] -= p[at, following].sum(dtype=np.float64), q[at, following].sum(dtype=np.float64)
     kl, *losses = total / [n, n - 1, n - 1]
     with np.errstate(over="ignore"):
         own, grouped = np.exp(losses)
     return ModelCost(max(float(kl), 0.0), float(own), float(grouped))
-
-
-def _log_shares(logits: Float[Array, "query vocab"]) -> Float[Array, "query vocab"]:
-    wide = logits.astype(np.float64)
-    wide -= wide.max(axis=-1, keepdims=True)
-    wide -= np.log(np.exp(wide).sum(axis=-1, keepdims=True))
-    return wide

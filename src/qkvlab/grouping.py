@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 from einops import rearrange
 
+from ._parallel import one_blas_thread
 from ._shapes import Array, Float
 from .errors import UnsupportedError, one_of
 from .mechanism import rotate, share_kv
@@ -155,14 +156,14 @@ def fit_turns(values: Float[Array, "member rows d_head"]) -> Float[Array, "membe
 
     Procrustes (Schönemann 1966), each head in turn towards the sum of the others: with U S Vᵀ = vᵀ · others, T = U Vᵀ.
     """
-    values = values.astype(np.float64)
-    turns = np.stack([np.eye(values.shape[-1])] * len(values))
-    turned = values.copy()
+    wide = values.astype(np.float64)
+    products = np.einsum("irx,jry->ijxy", wide, wide, optimize=True)
+    turns = np.stack([np.eye(wide.shape[-1])] * len(wide))
     for _ in range(TURNS_OF_THE_FIT):
-        for member in range(1, len(values)):
-            left, _, right = np.linalg.svd(values[member].T @ (turned.sum(axis=0) - turned[member]))
+        for member in range(1, len(wide)):
+            others = [other for other in range(len(wide)) if other != member]
+            left, _, right = np.linalg.svd((products[member, others] @ turns[others]).sum(axis=0))
             turns[member] = left @ right
-            turned[member] = values[member] @ turns[member]
     return turns
 
 
@@ -245,9 +246,10 @@ def make_plan(
         order = choose_groups(alike(keys, values), n_shared)
     if method == "aligned":
         groups = np.asarray(order).reshape(n_shared, -1)
-        turns = np.concatenate([fit_turns(values[group]) for group in groups])
-        if not spec.qk_norm and spec.rotation is not None:
-            phases = np.concatenate([fit_phases(keys[group]) for group in groups])
+        with one_blas_thread():  # many small products: threads would wait for each other
+            turns = np.concatenate([fit_turns(values[group]) for group in groups])
+            if not spec.qk_norm and spec.rotation is not None:
+                phases = np.concatenate([fit_phases(keys[group]) for group in groups])
     merge = {"first": "first", "random": "random"}.get(method, "mean")
     pairs = spec.rotation.pairs if spec.rotation is not None else "half"
     return Plan(n_shared, order, merge, phases, turns, repeated, pairs, seed)  # type: ignore[arg-type]

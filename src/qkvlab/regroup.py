@@ -20,9 +20,9 @@ from .checkpoint.folder import check_target, copied, copy_beside, shard_names, w
 from .checkpoint.layouts import LLAMA_LAYER, LLAMA_MODEL, Row, plain_names
 from .checkpoint.tensors import TensorInfo
 from .checkpoint.write import Entry, encoded
-from .errors import HeadError, TextError, UnsupportedError, one_of
+from .errors import CheckpointError, HeadError, TextError, UnsupportedError, one_of
 from .export import parse_layers
-from .grouped import LayerCost, ModelCost, compare, grouped_model, layer_errors, run_from
+from .grouped import LayerCost, ModelCost, Predictions, compare, grouped_model, layer_errors, run_from
 from .grouping import Plan, check_grouping, make_plan, new_keys, new_outputs, new_queries, new_values
 from .kvcache import cache_size
 from .model import Model
@@ -173,7 +173,7 @@ def _text(model: Model, method: str, text: str | None, ids: Sequence[int] | None
         what = "the text given" if text is not None else "the reference text shipped with QKV Lab"
         try:
             ids = model.tokenizer.encode(reference_text() if text is None else text).ids
-        except UnsupportedError as error:
+        except (UnsupportedError, CheckpointError) as error:
             if method == "aligned" or text is not None:
                 raise UnsupportedError(f"{method} is fitted and measured on a text, and {error}") from None
             return (), ""
@@ -198,19 +198,19 @@ def _fitted_on(model: Model, trace: Trace | None, layer: int, method: str) -> tu
 def _measured(
     model: Model, plans: Plans, trace: Trace, progress: Progress
 ) -> tuple[tuple[LayerCost, ...], ModelCost | None]:
-    costs, own, weights = [], trace.final, model.weights
+    costs, own = [], Predictions(model.weights, trace.final)
     for layer in _told(list(plans), "measuring", progress):
         k_error, v_error = layer_errors(model, layer, plans[layer], trace.normed(layer))
         kl = None
         if model.spec.has_output:
             alone = grouped_model(model, {layer: plans[layer]})
-            kl = compare(weights, own, run_from(alone.spec, alone.weights, layer, trace.x(layer)), trace.ids).kl
+            kl = compare(own, run_from(alone.spec, alone.weights, layer, trace.x(layer)), trace.ids).kl
         costs.append(LayerCost(layer, k_error, v_error, kl))
     if not model.spec.has_output:
         return tuple(costs), None
     grouped, first = grouped_model(model, plans), min(plans)
     after = run_from(grouped.spec, grouped.weights, first, trace.x(first))
-    return tuple(costs), compare(weights, own, after, trace.ids)
+    return tuple(costs), compare(own, after, trace.ids)
 
 
 def _told(layers: Sequence[int], what: str, progress: Progress) -> Iterator[int]:
@@ -275,7 +275,7 @@ def _write(model: Model, plans: Plans, target: Path, dtype: str | None, n_kv_hea
 def _tokenizer(model: Model) -> "Tokenizer | None":
     try:
         return model.tokenizer
-    except UnsupportedError:
+    except (UnsupportedError, CheckpointError):
         return None
 
 

@@ -69,7 +69,7 @@ def _check_biases(spec: ModelSpec, family: str) -> None:
     if not known[family]:
         parts = [part for part, there in zip(("Q, K, V", "the output", "the MLP"), has, strict=True) if there]
         raise UnsupportedError(
-            f"{spec.name}: transformers' {family} has no place for biases of {', '.join(parts)} alone"
+            f"{spec.name}: transformers' {family} has no place for biases of just {', '.join(parts)}"
         )
 
 

@@ -1,6 +1,7 @@
 """A Hugging Face folder, written whole or not at all: shards, their index, and the small files beside them."""
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +23,8 @@ COPIED = (
     "LICENSE",
 )  # fmt: skip
 """Files beside the weights that a changed model keeps as they are."""
+FORMAT = {"format": "pt"}
+"""What transformers asks of the metadata of a shard."""
 Shards = Mapping[str, Sequence[Entry]]
 
 
@@ -39,7 +42,7 @@ def write_folder(
     nothing is left behind then, nor when the run is interrupted.
     """
     check_target(target)
-    size = sum(plan(list(entries), {})[1] for entries in shards.values())
+    size = sum(plan(list(entries), FORMAT)[1] for entries in shards.values())
     unfinished: Path | None = None
     try:
         free = shutil.disk_usage(target.parent).free
@@ -47,7 +50,9 @@ def write_folder(
             raise SourceError(f"cannot write {target}: it takes {size:,} bytes, and {free:,} are free there")
         unfinished = Path(tempfile.mkdtemp(prefix=".qkvlab-", dir=target.parent))
         _fill(unfinished, shards, config, others, wrote)
-        unfinished.chmod(target.parent.stat().st_mode & 0o777 | 0o700)
+        umask = os.umask(0)
+        os.umask(umask)
+        unfinished.chmod(0o777 & ~umask)
         unfinished.rename(target)
     except OSError as error:
         raise SourceError(f"cannot write {target}: {error.strerror or error}") from None
@@ -77,7 +82,7 @@ def _fill(
     others(folder)
     _write_json(folder / "config.json", config)
     for name, entries in shards.items():
-        write_safetensors(folder / name, [_heard(entry, wrote) for entry in entries], {"format": "pt"})
+        write_safetensors(folder / name, [_heard(entry, wrote) for entry in entries], FORMAT)
     if len(shards) > 1:
         places = {entry.name: name for name, entries in shards.items() for entry in entries}
         total = sum(entry.nbytes for entries in shards.values() for entry in entries)

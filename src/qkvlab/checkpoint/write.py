@@ -41,7 +41,7 @@ class Entry:
         return (np.ascontiguousarray(piece, DTYPES[self.dtype]).data for piece in self.pieces())
 
 
-def encoded(array: Array, dtype: str) -> np.ndarray[Any, Any]:
+def encoded(array: Array, dtype: str) -> Array:
     """float32 numbers as this number type stores them: F32, F64, F16 or BF16 (its bits; halves to even).
 
     Raises UnsupportedError for a number that F16 does not hold.
