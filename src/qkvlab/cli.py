@@ -303,7 +303,7 @@ def group(
     opened = _open(model, allow_config, quiet=json_)
     chosen = regroup.choose_layers(layers, opened.spec) if layers is not None else None
 
-    def work(progress: "regroup.Progress") -> "regroup.Grouping":
+    def work(progress: Callable[[str, int, int], None]) -> "regroup.Grouping":
         return regroup.group(
             opened, kv_heads, output, method=method, layers=chosen, text=text, dtype=dtype, progress=progress
         )
