@@ -15,9 +15,10 @@ ORDER = (
     ("axes", "_shapes", "_parallel", "_memory"), ("errors",), ("mechanism",), ("scoring",), ("text", "_bytelevel"),
     ("spec",), ("checkpoint",), ("headweights", "models"), ("aim",), ("edits",), ("recording",), ("trace",), ("model",),
     ("reference",), ("live",), ("words", "overview", "onehead", "residual", "residual_parts"), ("questions",),
-    ("why_score",), ("circuit_measures",), ("circuit_source",), ("circuits",), ("circuit_report",), ("kvcache",),
-    ("effects", "sharing"), ("census",), ("anatomy",), ("export",), ("show",), ("show_parts",), ("atlas",), ("server",),
-    ("course",), ("cli",), ("__main__",),
+    ("why_score",), ("circuit_measures",), ("circuit_source",), ("circuits",), ("circuit_report",), ("kvtables",),
+    ("kvlayers",), ("kvcache",), ("effects", "sharing"), ("grouping",), ("grouped",), ("census",), ("anatomy",),
+    ("export",), ("rewrite",), ("regroup",), ("show",), ("show_parts",), ("atlas",), ("server",), ("course",), ("cli",),
+    ("__main__",),
 )  # fmt: skip
 """ARCHITECTURE.md, "The walk", with the small modules in their places. A row imports only from the rows above."""
 

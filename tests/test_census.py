@@ -59,18 +59,20 @@ def test_caches(folder: Path) -> None:
     def cache(kind: str, context: int = 100) -> Any:
         return inspect(str(saved(kind, "50GB", False, folder)), context=context)
 
-    assert cache("falcon").kv_cache.bytes == 100 * 3 * 2 * 2 * 4 * 2
+    falcon = cache("falcon").kv_cache
+    assert falcon.bytes == 100 * 3 * 2 * 6 * 4 * 2 and [*falcon.otherwise.values()] == [3 * 2 * 2 * 4 * 2]
     assert cache("falcon-7b").kv_cache.bytes == 100 * 3 * 2 * 1 * 4 * 2
     gemma2 = cache("gemma2")
-    assert gemma2.kv_cache.bytes == (100 + 2 * 5) * 2 * 2 * 10 * 2 and gemma2.mask == "causal, window 5"
-    mixed = cache("qwen3_next")
-    assert mixed.kv_cache.bytes == 100 * 2 * 2 * 2 * 10 * 2 and "of the 2 layers with attention" in mixed.cache_note
-    bart = cache("bart")
-    assert bart.kv_cache.bytes == 100 * 3 * 2 * 3 * 8 * 2 and "decoder's own" in bart.cache_note
-    assert cache("deepseek_v3").kv_cache is None and "latent attention" in cache("deepseek_v3").cache_note
+    assert gemma2.kv_cache.bytes == (100 + 2 * 4) * 2 * 2 * 10 * 2 and gemma2.mask == "causal, window 5"
+    mixed = cache("qwen3_next").kv_cache
+    assert mixed.bytes == 100 * 2 * 2 * 2 * 10 * 2 and mixed.layers == {"full": 2, "state": 2}
+    bart = cache("bart").kv_cache
+    assert bart.bytes == 2 * 100 * 3 * 2 * 3 * 8 * 2 and "encoder's 100 tokens" in bart.note
+    latent = cache("deepseek_v3").kv_cache
+    assert latent.bytes == 100 * 3 * (12 + 4) * 2 and [*latent.otherwise.values()] == [3 * 6 * (10 + 8) * 2]
     assert cache("albert").kv_cache is None and "encoder" in cache("albert").cache_note
-    assert inspect(str(saved("bloom", "50GB", False, folder))).kv_cache is None
-    assert "give one with --context" in inspect(str(saved("bloom", "50GB", False, folder))).cache_note
+    alone = inspect(str(saved("bloom", "50GB", False, folder))).kv_cache
+    assert alone.context == 1 and "give --context" in alone.note
     assert cache("bloom", 10).kv_cache.context == 10
 
 
@@ -122,6 +124,7 @@ def test_180_billion_parameters_in_1_gib_of_address_space(tmp_path: Path) -> Non
     found = launch("inspect", folder, "--json", limit=one_gib).document()
     assert found["parameters"]["total"] == 2 * 65_024 * 14_848 + 80 * (248 * 64 + 9 * 14_848) * 14_848 + 322 * 14_848
     assert found["parameters"]["q"] == 80 * 14_848**2 and found["parameters"]["k"] == 80 * 8 * 64 * 14_848
-    assert found["kv_cache"]["bytes_per_token"] == 2 * 80 * 8 * 64 * 2
+    assert found["kv_cache"]["bytes_per_token"] == 2 * 80 * 232 * 64 * 2  # as transformers keeps Falcon's new form
+    assert [*found["kv_cache"]["otherwise"].values()] == [2 * 80 * 8 * 64 * 2]
     head = launch("weights", folder, "79.231", "--json", limit=one_gib).document()
     assert head["kv_head"] == 7 and head["bytes_read"] == 2 * (3 * 64 * 14_848 + 14_848**2)

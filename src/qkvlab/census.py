@@ -8,7 +8,8 @@ from typing import Any
 from .checkpoint.attention import AttentionFile, attention_of, family_of
 from .checkpoint.stores import Store
 from .checkpoint.tensors import TensorInfo
-from .kvcache import Cache, cache_size
+from .errors import UnsupportedError
+from .kvcache import Cache, cache_of_config, cache_size
 from .spec import ModelSpec
 
 ATTENTION_PARTS = {
@@ -90,9 +91,15 @@ def windows_of(config: Mapping[str, Any], layers: tuple[int, ...]) -> tuple[int 
 
 def cache_of(file: AttentionFile, context: int | None) -> tuple[Cache | None, str]:
     """The K/V cache of a model by its table row, and what there is to say beside it (or instead of it)."""
-    table, context = file.table, context or context_of(file.config)
+    table = file.table
     if table.mask == "bidirectional":
         return None, "none: an encoder reads its text at once"
+    if file.store.format != "gguf":
+        try:
+            return cache_of_config(file.config, context), ""
+        except UnsupportedError as error:
+            return None, f"not counted: {error}"
+    context = context or context_of(file.config)
     if file.mla:
         return None, "not counted here: latent attention keeps one narrow vector a token instead of keys and values"
     if context is None:
@@ -106,9 +113,5 @@ def cache_of(file: AttentionFile, context: int | None) -> tuple[Cache | None, st
         norm_eps=0.0, activation="", mask="causal", window=window,
         windowed_layers=tuple(file.attention_layers.index(layer) for layer in windowed),
     )  # fmt: skip
-    with_attention = f"of the {len(file.attention_layers)} layers with attention; the others keep a state of fixed size"
-    notes = [
-        *(["of the decoder's own tokens; the encoder's come on top"] if "encoder" in table.stacks else []),
-        *([with_attention] if table.hybrid else []),
-    ]
-    return cache_size(spec, context), "; ".join(notes)
+    hybrid = f"of the {len(file.attention_layers)} layers with attention; the others keep a state of fixed size"
+    return cache_size(spec, context), hybrid if table.hybrid else ""

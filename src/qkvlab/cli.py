@@ -44,6 +44,15 @@ class Text(click.ParamType[str]):
         return text.removesuffix("\n").removesuffix("\r")
 
 
+class TextFile(Text):
+    """A text in a file: FILE or @FILE, or - for standard input."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return super().convert(value if value == "-" or value.startswith("@") else f"@{value}", param, ctx)
+
+
 TEXT = Text()
 as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON document and nothing else.")
 model_option = click.option(
@@ -360,6 +369,62 @@ def circuits(model: str, head: str | None, allow_config: tuple[str, ...], top: i
 
 
 @cli.command()
+@click.argument("model")
+@click.option("--kv-heads", type=int, required=True, metavar="N", help="How many K/V heads are left in each layer.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR", help="The new folder.")
+@click.option(
+    "--method", default="mean", show_default=True, metavar="METHOD",
+    help="mean, first or random (drawn anew) of each group; cluster: the heads most alike share; aligned: the heads of "
+    "a group are turned towards each other first.",
+)  # fmt: skip
+@click.option(
+    "--layers", metavar="RANGE", help="Layers to group, as 0-29, last:10 or 3,5; default: all. Some only: to measure."
+)
+@click.option(
+    "--text", "text", type=TextFile(), metavar="FILE",
+    help="What it is fitted and measured on; default: a text of some 250 tokens shipped with QKV Lab.",
+)  # fmt: skip
+@click.option(
+    "--dtype", metavar="TYPE",
+    help="float32, float16 or bfloat16; default: the file's own, float32 for the quantised numbers of a GGUF.",
+)  # fmt: skip
+@allow_config
+@as_json
+def group(
+    model: str,
+    kv_heads: int,
+    output: Path,
+    method: str,
+    layers: str | None,
+    text: str | None,
+    dtype: str | None,
+    allow_config: tuple[str, ...],
+    json_: bool,
+) -> None:
+    """Write a checkpoint with fewer K/V heads, and say what that costs.
+
+    The folder holds config.json, safetensors and the tokenizer, as transformers loads them (Ainslie et al. 2023).
+    """
+    from . import regroup
+
+    opened = _open(model, allow_config, quiet=json_)
+    chosen = regroup.choose_layers(layers, opened.spec) if layers is not None else None
+
+    def work(progress: Callable[[str, int, int], None]) -> "regroup.Grouping":
+        return regroup.group(
+            opened, kv_heads, output, method=method, layers=chosen, text=text, dtype=dtype, progress=progress
+        )
+
+    found = work(lambda what, done, of: None) if json_ else _with_bars(work)
+    if json_:
+        _print_json(found.to_dict())
+        return
+    from . import show
+
+    show.stdout_console().print(show.grouping(found))
+
+
+@cli.command()
 @as_json
 def models(json_: bool) -> None:
     """List the models known by name: cached or not, where, how large, which licence."""
@@ -497,6 +562,24 @@ def _with_progress(work: Callable[["Progress"], Result], name: str) -> Result:
     finally:
         if bars:
             bars[0].stop()
+
+
+def _with_bars(work: Callable[[Callable[[str, int, int], None]], Result]) -> Result:
+    """Run something that reports how far it is, with one bar on standard error for each thing it does."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    tasks: dict[str, TaskID] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+
+        def progress(what: str, done: int, of: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=of)
+            bars.update(tasks[what], completed=done, total=of)
+
+        return work(progress)
 
 
 def _nothing_left(model: "Model", tokens: tuple[str, ...], index: int, json_: bool) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .anatomy import Anatomy
     from .checkpoint.source import Known
     from .questions import Answer, FoundHead, Landing, Link
+    from .regroup import Grouping
     from .trace import Trace
     from .words import Word, Words
 
@@ -125,6 +126,8 @@ def anatomy(found: "Anatomy") -> RenderableType:
                 f"as {cache.dtype}{found.cache_note and f'; {found.cache_note}'}",
             )
         )
+        rows += [("", cache.note)] if cache.note else []
+        rows += [("", f"{how}: {count:,} bytes a token") for how, count in cache.otherwise.items()]
     rows += [("config keys ignored", ", ".join(found.ignored_config))] if found.ignored_config else []
     for name, value in rows:
         table.add_row(Text(name, style="dim"), Text(value, overflow="fold"))
@@ -144,6 +147,32 @@ def head_weights(found: "dict[str, Any]") -> RenderableType:
         Text(f"{found['stored']}; {byte_size(found['bytes_read'])} read{notes}"),
         Text(printable(f"{found['model']} ({found['family']})"), style="dim"),
     )
+
+
+def grouping(found: "Grouping") -> RenderableType:
+    """What grouping K/V heads costs, layer by layer and in all, and where the new checkpoint lies."""
+    before, after = found.kv_heads
+    head = Text(f"{found.model}: {before} K/V heads to {after} in {len(found.layers)} layers, {found.method}")
+    parts: list[RenderableType] = [head]
+    if found.costs:
+        table = _table("layer", "K error", "V error", "KL alone")
+        for cost in found.costs:
+            alone = "" if cost.kl is None else f"{cost.kl:.4f}"
+            table.add_row(str(cost.layer), f"{cost.k_error:.3f}", f"{cost.v_error:.3f}", alone)
+        parts += [Text(f"Measured on {found.text}. Errors are relative; KL in nats a token.", style="dim"), table]
+    if found.whole is not None:
+        kls = sorted(cost.kl for cost in found.costs if cost.kl is not None)
+        median = (kls[(len(kls) - 1) // 2] + kls[len(kls) // 2]) / 2
+        whole = found.whole
+        parts.append(Text(f"KL of one layer alone, median: {median:.4f}; of all of them together: {whole.kl:.4f}"))
+        parts.append(Text(f"Perplexity: {whole.perplexity_before:,.1f} before, {whole.perplexity_after:,.1f} after"))
+    own, new = found.bytes_per_token
+    saved = f", {own - new:,} saved" if own != new else ""
+    parts.append(Text(f"K/V cache in 16 bits: {own:,} bytes a token before, {new:,} after{saved}"))
+    parts += [Text(note, style="dim") for note in found.notes]
+    if found.path:
+        parts.append(Text(f"wrote {found.path}: {byte_size(found.size)}, {found.dtype}"))
+    return Group(*parts)
 
 
 def models(rows: "Iterable[Known]") -> RenderableType:

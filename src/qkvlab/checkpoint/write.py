@@ -12,10 +12,14 @@ from typing import Any
 import numpy as np
 
 from .._shapes import Array
-from ..errors import LimitError, SourceError
+from ..errors import LimitError, SourceError, UnsupportedError
+from . import safetensors
 
-DTYPES = {"F32": "<f4", "I32": "<i4", "U8": "u1"}
-"""Number types by their name in the file, as NumPy writes them."""
+_SIZES = {1: "u1", 2: "<u2", 4: "<u4", 8: "<u8"}
+DTYPES = {name: _SIZES[size] for name, size in safetensors.DTYPES.items()} | {
+    "F16": "<f2", "F32": "<f4", "F64": "<f8", "I32": "<i4",
+}  # fmt: skip
+"""Number types by their name in the file, as NumPy writes them. Those it has no type for are written as their bits."""
 _BY_KIND = {"f": "F32", "i": "I32", "u": "U8"}
 
 
@@ -35,6 +39,19 @@ class Entry:
     def written(self) -> Iterator[memoryview]:
         """Its bytes, piece by piece."""
         return (np.ascontiguousarray(piece, DTYPES[self.dtype]).data for piece in self.pieces())
+
+
+def encoded(array: Array, dtype: str) -> Array:
+    """float32 numbers as this number type stores them: F32, F64, F16 or BF16 (its bits; halves to even).
+
+    Raises UnsupportedError for a number that F16 does not hold.
+    """
+    if dtype == "BF16":
+        bits = np.ascontiguousarray(array, "<f4").view("<u4")
+        return ((bits + np.uint32(0x7FFF) + ((bits >> 16) & 1)) >> 16).astype("<u2")
+    if dtype == "F16" and float(np.abs(array).max(initial=0)) >= 65520:
+        raise UnsupportedError(f"a weight of {np.abs(array).max():.3g} is beyond float16; choose --dtype float32")
+    return np.ascontiguousarray(array, DTYPES[dtype])
 
 
 def plan(entries: list[Entry], metadata: Mapping[str, str]) -> tuple[bytes, int]:
@@ -71,7 +88,7 @@ def write_safetensors(
     max_bytes: int | None = None,
     announce: Callable[[int], None] = lambda size: None,
 ) -> int:
-    """Write float32 tensors; returns the size. `announce` hears the size before anything is computed.
+    """Write tensors; returns the size. `announce` hears the size before anything is computed.
 
     Raises LimitError over `max_bytes`, SourceError where the file cannot be written; nothing is left behind then.
     """
