@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import cache
 from inspect import signature
 from typing import Any
 
@@ -44,10 +45,11 @@ def hook(undo: ExitStack, base: Any, run: Run) -> None:
             undo.callback(attention.register_forward_hook(_closing(run), always_call=True).remove)
             if run.family.calls == "operators":
                 undo.callback(_replaced(attention, run))
-            undo.callback(o.register_forward_hook(_leaving(run, "out")).remove)
+            if run.keeper.wants("out"):
+                undo.callback(o.register_forward_hook(_leaving(run, "out")).remove)
             if run.family.gated:
                 undo.callback(o.register_forward_pre_hook(_merged(run)).remove)
-        if mlp is not None:
+        if mlp is not None and run.keeper.wants("mlp"):
             undo.callback(mlp.register_forward_hook(_leaving(run, "mlp")).remove)
     final = reach(base, run.stack.final) if run.stack.final else None
     if final is not None:
@@ -76,9 +78,15 @@ def _entering(run: Run) -> Any:
     return hook
 
 
+@cache
+def _names(forward: Callable[..., Any]) -> list[str]:
+    """What a module's forward calls its arguments, in order."""
+    return [name for name in signature(forward).parameters if name != "self"]
+
+
 def _opening(run: Run) -> Any:
     def hook(module: Any, args: Any, kwargs: Any) -> None:
-        names = [name for name in signature(type(module).forward).parameters if name != "self"]
+        names = _names(type(module).forward)
         run.module, run.given = module, {**dict(zip(names, args, strict=False)), **kwargs}
         _tell(run, "normed", run.given["hidden_states"])
         turns = _turns(run)

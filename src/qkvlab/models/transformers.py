@@ -31,10 +31,12 @@ def running(model: Any, run: Run) -> Iterator[None]:
     base = model.base_model
     implementation = IMPLEMENTATIONS.get(run.family.rule or run.family.calls, "eager")
     with ExitStack() as undo, torch.no_grad():
-        for config in {id(m.config): m.config for m in model.modules() if hasattr(m, "config")}.values():
+        modules = list(model.modules())
+        configs = [module.__dict__["config"] for module in modules if "config" in module.__dict__]
+        for config in {id(config): config for config in configs}.values():
             undo.callback(setattr, config, "_attn_implementation", config._attn_implementation)
             config._attn_implementation = implementation
-        training = [module for module in model.modules() if module.training]
+        training = [module for module in modules if module.training]
         for module in training:
             undo.callback(setattr, module, "training", True)
         for module in training:
