@@ -14,7 +14,8 @@ PACKAGE = Path(qkvlab.__file__).parent
 ORDER = (
     ("axes", "_shapes", "_parallel", "_memory"), ("errors",), ("mechanism",), ("scoring",), ("text", "_bytelevel"),
     ("spec",), ("checkpoint",), ("headweights", "models"), ("aim",), ("edits",), ("recording",), ("trace",), ("model",),
-    ("reference",), ("live",), ("words", "overview", "onehead", "residual", "residual_parts"), ("questions",),
+    ("reference",), ("livetrace",), ("live",), ("words", "overview", "onehead", "residual", "residual_parts"),
+    ("captured_parts",), ("questions",),
     ("why_score",), ("circuit_measures",), ("circuit_source",), ("circuits",), ("circuit_report",), ("kvtables",),
     ("kvlayers",), ("kvcache",), ("effects", "sharing"), ("grouping",), ("grouped",), ("census",), ("anatomy",),
     ("export",), ("rewrite",), ("regroup",), ("show",), ("show_parts",), ("atlas",), ("server",), ("course",), ("cli",),
@@ -24,6 +25,7 @@ ORDER = (
 
 UPHILL = {
     ("trace", "model", "type"): "a Trace is made by a Model and keeps it: named in a signature, never called up",
+    ("livetrace", "live", "type"): "as Trace and Model: named in a signature, never called up",
     ("model", "live", "function"): "a family without a file of its own is opened through transformers, when asked for",
     ("model", "reference", "function"): "the mean over the reference text is a trace of its own, run when asked for",
 }

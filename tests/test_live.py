@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 
 from qkvlab import ask, find, open_model, predict, why
+from qkvlab.checkpoint.decode import read_array
+from qkvlab.checkpoint.safetensors import read_header
 from qkvlab.circuits import head_weights
 from qkvlab.edits import Ablate, Edit, Mute, ScaleScores, ShiftKey, ShiftQuery, StopRotation, Strengthen, SwapValue, Tie
 from qkvlab.effects import ablated, direct_effects, frozen_direction
 from qkvlab.errors import CheckpointError, EditError, HeadError, TextError, UnsupportedError
-from qkvlab.live import LiveModel, LiveTrace, open_live
+from qkvlab.export import save_trace
+from qkvlab.live import LiveModel, open_live
+from qkvlab.livetrace import LiveTrace
 from qkvlab.models.hooks import own_layers, reach
 from qkvlab.models.live_families import FAMILIES
 from qkvlab.spec import Head
@@ -50,7 +54,7 @@ def witness(kind: str, attention: str) -> dict[str, Any]:
     def listen(module: Any, name: str, inward: bool) -> None:
         def hook(module: Any, args: Any, output: Any) -> None:
             tensor = args[0] if inward else output[0] if isinstance(output, tuple) else output
-            said[name].append(tensor.detach().reshape(-1, tensor.shape[-1]).numpy())
+            said[name].append(tensor.detach().clone().reshape(-1, tensor.shape[-1]).numpy())
 
         hooks.append(module.register_forward_hook(hook))
 
@@ -466,7 +470,7 @@ def test_an_output_head_with_more_than_the_unembedding_has_no_direct_effects(kin
         direct_effects(open_live(build(kind)).trace(ids=IDS), len(IDS) - 1, [17])
 
 
-@pytest.mark.parametrize("kind", ["llama", "gpt2", "gpt_neox", "falcon-7b", "bloom", "t5"])
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gpt_neox", "falcon-7b", "falcon-rw", "bloom", "t5"])
 def test_the_heads_weights_give_its_queries(kind: str) -> None:
     model, trace = opened(kind, "decoder")
     for head in (Head(1, 0), Head(1, model.spec.n_head - 1)):
@@ -477,6 +481,121 @@ def test_the_heads_weights_give_its_queries(kind: str) -> None:
         assert gap(q.astype(np.float32), trace.q_raw(1)[head.head]) <= TOLERANCE
 
 
-def test_why_is_refused_by_name_on_a_live_model() -> None:
-    with pytest.raises(UnsupportedError, match="runs in transformers, and the norms on a write's way"):
-        why(open_live(zoo_model("llama")).trace(ids=IDS), "#9", "#3", "1.1")
+WHY = [
+    "llama", "mistral", "qwen2", "qwen3", "gemma", "phi", "phi3", "smollm3", "gpt2", "gpt_neox", "gptj", "gpt_neo",
+    "falcon", "falcon-7b", "falcon-rw", "bloom", "mpt", "opt", "cohere", "cohere2", "gpt_oss", "mixtral", "qwen2_moe",
+    "qwen3_moe",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WHY)
+def test_why_a_score_is_the_sum_of_its_writers(kind: str) -> None:
+    _, trace = opened(kind, "decoder")
+    for head in (Head(2, 1), Head(0, 0)):
+        found = why(trace, "#6", "#4", head)
+        assert found.score == pytest.approx(float(trace.scores(head)[6, 4]), abs=1e-5)
+        largest = max(1.0, float(np.abs(found.matrix).max()))
+        assert abs(found.remainder) < 1e-4 * largest, (found.remainder, largest, found.apart)
+        assert ("bias by position" in found.apart) == (kind in ("bloom", "mpt", "falcon-rw"))
+    writers = {component.name for component in why(trace, "#6", "#4", "2.1").components}
+    assert {"before the first layer", "0.0", "1.2", "mlp 0", "mlp 1"} <= writers
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_why_on_a_live_model_equals_the_native_engines(kind: str, tiny: Any) -> None:
+    theirs, folder = tiny(kind)
+    ours, other = (why(m.trace(ids=IDS), "#9", "#3", "2.1") for m in (open_live(theirs), open_model(folder)))
+    native = dict(zip((component.name for component in other.components), other.by_query, strict=True))
+    for component, value in zip(ours.components, ours.by_query, strict=True):
+        if component.kind != "embedding":
+            assert value == pytest.approx(native[component.name], abs=1e-4)
+
+
+def test_why_with_edits_on_a_live_model() -> None:
+    model = open_live(zoo_model("llama"))
+    edits = [Mute(where="0.1", key=2), Strengthen(where="2.1", query=6, key=4, amount=1.5), Ablate(where="1.2")]
+    found = why(model.trace(ids=IDS, edits=edits), "#6", "#4", "2.1")
+    assert found.apart["edits"] == pytest.approx(1.5, abs=1e-4)
+    assert abs(found.remainder) < 1e-4
+    assert found.by_query[[component.name for component in found.components].index("1.2")] == 0
+
+
+@pytest.mark.parametrize(("kind", "why_not"), [
+    ("gemma2", "residual that leaves layer 0 is not what its parts sum to"),
+    ("olmo2", "residual that leaves layer 0 is not what its parts sum to"),
+    ("deepseek_v3", "is not known part by part"), ("qwen3_next", "mixes tokens without heads"),
+    ("bert", "residual that leaves layer 0"),
+])  # fmt: skip
+def test_why_is_refused_where_the_way_is_no_plain_sum(kind: str, why_not: str) -> None:
+    trace = open_live(zoo_model(kind)).trace(ids=IDS)
+    with pytest.raises(UnsupportedError, match=why_not):
+        why(trace, "#6", "#4", (trace.spec.attention_layers[-1], 1))
+
+
+def test_before_rotation_in_a_layer_without_edits() -> None:
+    model = open_live(zoo_model("llama"))
+    edits = [ShiftQuery(head="1.1", query=6, shift=(0.7,) * 10)]
+    plain, edited = model.trace(ids=IDS), model.trace(ids=IDS, edits=edits)
+    assert gap(edited.q_raw(1), plain.q_raw(1)) <= TOLERANCE
+    assert gap(edited.q_raw(0), plain.q_raw(0)) == 0
+
+
+def test_what_is_not_given_is_said_before_anything_runs() -> None:
+    trace = open_live(zoo_model("deepseek_v3")).trace(ids=IDS)
+    with pytest.raises(UnsupportedError, match="q_raw cannot be given"):
+        trace.q_raw(0)
+    assert not trace.taken
+
+
+@pytest.mark.parametrize("kind", [kind for kind in WHY if kind not in ("gemma2", "olmo2")])
+def test_what_leaves_a_layer_is_what_entered_it_and_what_was_written(kind: str) -> None:
+    _, trace = opened(kind, "decoder")
+    for layer in range(trace.spec.n_layer):
+        assert gap(trace.x(layer) + trace.out(layer) + trace.mlp(layer), trace.x(layer + 1)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_tokenizers_padded_batch_is_one_trace_per_row(side: str) -> None:
+    import torch
+
+    model, rows = open_live(zoo_model("llama")), [IDS, IDS[4:9]]
+    pad = [[0] * (len(IDS) - len(row)) for row in rows]
+    ids = torch.tensor([p + row if side == "left" else row + p for p, row in zip(pad, rows, strict=True)])
+    mask = torch.tensor([[0] * len(p) + [1] * len(r) if side == "left" else [1] * len(r) + [0] * len(p)
+                         for p, r in zip(pad, rows, strict=True)])  # fmt: skip
+    made = model.traces({"input_ids": ids, "attention_mask": mask})
+    assert [list(trace.ids) for trace in made] == rows
+    assert gap(made[1].z(2), model.trace(ids=rows[1]).z(2)) <= TOLERANCE
+    with pytest.raises(TextError, match="expected two alike"):
+        model.traces({"input_ids": ids, "attention_mask": mask[:, 1:]})
+    with pytest.raises(TextError, match="got input_ids"):
+        model.traces({"input_ids": ids})
+
+
+@pytest.mark.parametrize(("kind", "gone"), [
+    ("deepseek_v3", {"layer.0.q_raw", "layer.0.k_raw"}),
+    ("qwen3_next", {f"layer.0.{tap}" for tap in ("q_raw", "k_raw", "q", "k", "v", "z")}),
+])  # fmt: skip
+def test_a_trace_as_a_file_holds_what_the_family_gives(kind: str, gone: set[str], tmp_path: Any) -> None:
+    trace = open_live(zoo_model(kind)).trace(ids=IDS)
+    save_trace(trace, tmp_path / "trace.safetensors")
+    held = read_header(tmp_path / "trace.safetensors").tensors
+    assert not gone & held.keys()
+    assert {"layer.0.x", "layer.1.q", "layer.1.z", "final", "logits"} <= held.keys()
+    np.testing.assert_array_equal(read_array(held["layer.1.z"]), trace.z(1))
+
+
+def test_what_one_text_is_enough_for() -> None:
+    decoder = open_live(zoo_model("bart"))
+    encoder = decoder.alone()
+    assert (decoder.badge, encoder.badge) == (f"{decoder.spec.name} · decoder attention",
+                                              f"{decoder.spec.name} · encoder attention")  # fmt: skip
+    assert encoder.alone() is encoder
+    assert encoder.trace(ids=IDS).weights("1.1").shape == (len(IDS), len(IDS))
+
+
+def test_opening_a_folder_says_nothing_of_its_own(tmp_path: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    zoo_model("phi").save_pretrained(tmp_path)
+    capfd.readouterr()
+    open_model(tmp_path)
+    assert capfd.readouterr() == ("", "")

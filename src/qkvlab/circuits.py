@@ -101,17 +101,19 @@ def content_and_position(
     x_key: Float[Array, " d_model"],
     query: int,
     key: int,
+    scale: float | None = None,
 ) -> tuple[float, float]:
     """Of a score, how much is what the two tokens are, and how much is where they stand? (content, position)
 
-    Content is the score with both at one position, where the rotation cancels: q · k / √d_head; position is the rest of
-    the score of a query at `query` and a key at `key`. `x_query` and `x_key` are what attention reads (after the norm);
+    Content is the score with both at one position, where the rotation cancels: q · k · scale; position is the rest of
+    the score of a query at `query` and a key at `key`. `scale` is 1/√d_head unless the family has another (Gemma's
+    `query_pre_attn_scalar`^-½). `x_query` and `x_key` are what attention reads (after the norm);
     biases are in. float64. Raises UnsupportedError where no rotation tells positions apart (they are then in x; see
     `qkvlab.why`), where q and k are normalised, and for latent attention.
     """
     check_qk(source)
     at = source_head(source, address)
-    rotation, scale = rotation_at(source, at.layer), source.d_head**-0.5
+    rotation, scale = rotation_at(source, at.layer), source.d_head**-0.5 if scale is None else scale
     if rotation is None:
         raise UnsupportedError(
             f"{source.name} does not rotate q and k in layer {at.layer}: its positions are a part of x, if of anything"

@@ -536,7 +536,7 @@ def _drop(stream: Any) -> None:
 def _open(name: str, allow: tuple[str, ...], quiet: bool = False) -> "Model":
     from .model import open_model
 
-    return _with_progress(lambda progress: open_model(name, progress=progress, allow_config=allow), name)
+    return _with_progress(lambda progress: open_model(name, progress=progress, allow_config=allow).alone(), name)
 
 
 Result = TypeVar("Result")

@@ -35,6 +35,8 @@ def save_trace(
     announce: Callable[[int], None] = lambda size: None,
 ) -> int:
     """Write x, q_raw, k_raw, q, k, v, z of these layers (scores and weights if asked), final and logits; float32.
+    Of a captured family, what it gives: no q_raw and k_raw where its rotation is not known, x alone of layers without
+    attention.
 
     Returns the size in bytes. Raises LimitError over `max_bytes`, before anything is computed or written.
     """
@@ -51,17 +53,21 @@ def save_trace(
 def _layer(trace: Trace, layer: int, scores: bool) -> Iterator[Entry]:
     n, spec = len(trace), trace.spec
     queries, keys = (spec.n_head, n, spec.d_head), (spec.n_kv_head, n, spec.d_head)
+    blends, values = (spec.n_head, n, spec.d_value), (spec.n_kv_head, n, spec.d_value)
 
     def entry(name: str, shape: tuple[int, ...], read: Callable[[int], np.ndarray]) -> Entry:
         return Entry(f"layer.{layer}.{name}", shape, lambda: iter([read(layer)]))
 
     yield entry("x", (n, spec.d_model), trace.x)
-    yield entry("q_raw", queries, trace.q_raw)
-    yield entry("k_raw", keys, trace.k_raw)
+    if layer in spec.no_attention:
+        return
+    if trace.model.gives_raw:
+        yield entry("q_raw", queries, trace.q_raw)
+        yield entry("k_raw", keys, trace.k_raw)
     yield entry("q", queries, trace.q)
     yield entry("k", keys, trace.k)
-    yield entry("v", keys, trace.v)
-    yield entry("z", queries, trace.z)
+    yield entry("v", values, trace.v)
+    yield entry("z", blends, trace.z)
     if scores:
         heads = [Head(layer, head) for head in range(spec.n_head)]
         pattern = (spec.n_head, n, n)

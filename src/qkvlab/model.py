@@ -114,6 +114,8 @@ class Model:
 
     native = True
     """Whether its forward pass is computed here, and not by transformers."""
+    gives_raw = True
+    """Whether q and k are known before their rotation."""
 
     def __init__(self, spec: ModelSpec, weights: Weights, source: Source, checkpoint: Checkpoint) -> None:
         self.spec = spec
@@ -127,6 +129,10 @@ class Model:
     def __repr__(self) -> str:
         spec = self.spec
         return f"<Model {spec.name}: {spec.n_layer} layers, {spec.n_head} query heads on {spec.n_kv_head} K/V heads>"
+
+    def alone(self) -> "Model":
+        """The model as one text is enough for it: itself."""
+        return self
 
     @property
     def centred(self) -> bool:

@@ -68,11 +68,6 @@ def parts_read(trace: Trace, layer: int, rows: Sequence[int]) -> Parts:
     The trace's own numbers: on an edited trace, what the edits below the layer made of them. Raises UnsupportedError
     for a family whose norms are not known here.
     """
-    if not trace.model.native:
-        raise UnsupportedError(
-            f"{trace.spec.name} runs in transformers, and the norms on a write's way to a score are known only for "
-            f"what the native engine computes ({', '.join(_READ)})"
-        )
     if trace.spec.family not in _READ:
         raise UnsupportedError(
             f"{trace.spec.name}: the way of a write to a score is known for {', '.join(_READ)}, not for "

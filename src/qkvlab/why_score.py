@@ -12,6 +12,7 @@ from .mechanism import rotate, score
 from .models.common import turns
 from .questions import TokenRef, token_index
 from .residual_parts import Component, Parts, frozen_rms, parts_read
+from .scoring import Scoring
 from .spec import Head
 from .trace import Address, Trace
 
@@ -115,11 +116,14 @@ def why(trace: Trace, query: str | int, key: str | int, head: Address) -> Why:
     given = float(trace.score_rows(at, [i])[0, j])
     if not np.isfinite(given):
         raise TokenError(f"an edit hides #{j} {trace.tokens[j]!r} from #{i} {trace.tokens[i]!r} at head {at}")
-    parts = parts_read(trace, at.layer, [i, j])
-    components, a, b = _projected(trace, at, parts, i, j)
+    rule = trace.scoring(at.layer)
+    components, a, b = _sides(trace, at, i, j)
+    plain = _plain_score(trace, at, i, j) if _edited_here(trace, at) or not rule.plain else None
     apart = {"mask": 0.0}
-    if _edited_here(trace, at):
-        apart["edits"] = given - _plain_score(trace, at, i, j)
+    if plain is not None:
+        apart |= _between(rule, at, i, j, plain, len(trace))
+    if plain is not None and _edited_here(trace, at):
+        apart["edits"] = given - plain - sum(apart.values())
     return Why(
         model=trace.model.badge,
         head=str(at),
@@ -127,10 +131,34 @@ def why(trace: Trace, query: str | int, key: str | int, head: Address) -> Why:
         query=TokenRef(i, trace.tokens[i]),
         key=TokenRef(j, trace.tokens[j]),
         components=components,
-        matrix=a @ b.T * spec.d_head**-0.5,
+        matrix=a @ b.T * rule.scale,
         score=given,
         apart=apart,
     )
+
+
+def _sides(
+    trace: Trace, at: Head, query: int, key: int
+) -> tuple[tuple[Component, ...], Float[Array, "component d_head"], Float[Array, "component d_head"]]:
+    """Every component as a part of this head's q and of its k."""
+    if trace.model.native:
+        return _projected(trace, at, parts_read(trace, at.layer, [query, key]), query, key)
+    from .captured_parts import captured_sides
+    from .livetrace import LiveTrace
+
+    assert isinstance(trace, LiveTrace)
+    return captured_sides(trace, at, query, key)
+
+
+def _between(rule: Scoring, at: Head, query: int, key: int, plain: float, n_token: int) -> dict[str, float]:
+    """What the family adds between q · k and softmax, of one pair: a soft cap, a bias by position."""
+    found = {}
+    if rule.softcap is not None:
+        found["soft cap"] = float(rule.softcap * np.tanh(plain / rule.softcap)) - plain
+    biases = [] if rule.key_bias is None else [float(rule.key_bias[at.head, key])]
+    if rule.distance_bias is not None:
+        biases.append(float(rule.distance_bias[at.head, key - query + n_token - 1]))
+    return found | ({"bias by position": sum(biases)} if biases else {})
 
 
 def _check_visible(trace: Trace, at: Head, query: int, key: int) -> None:
@@ -186,7 +214,13 @@ def _edited_here(trace: Trace, at: Head) -> bool:
 
 
 def _plain_score(trace: Trace, at: Head, query: int, key: int) -> float:
-    """The score from the same x, as the model computes it, without the edits of this layer."""
+    """q · k scaled, from the same x, as the model computes it, without the edits of this layer."""
+    if not trace.model.native:
+        from .livetrace import LiveTrace
+
+        assert isinstance(trace, LiveTrace)
+        q, k = trace.unedited(at.layer, "q")[at.head, query], trace.unedited(at.layer, "k")[trace.spec.kv_head(at), key]
+        return float(q @ k) * trace.scoring(at.layer).scale
     q = _turned(trace, trace.q_raw(at.layer)[at.head, query : query + 1], query)
     k = _turned(trace, trace.k_raw(at.layer)[trace.spec.kv_head(at), key : key + 1], key)
     return float(score(q, k, trace.spec.d_head**-0.5)[0, 0])

@@ -261,7 +261,7 @@ export const en = {
       name: (name: string) => (/^\d/.test(name) ? `head ${name}` : name.replace('mlp', 'MLP')),
       others: (count: number) => `${count} others`,
       each: 'Each column adds up to',
-      edits: 'edits of this head',
+      apart: (name: string) => (name === 'edits' ? 'with the edits of this head' : `with ${name}`),
       rest: (remainder: string) => `with a remainder of ${remainder} (rounding) to`,
     },
     product: 'q · k',

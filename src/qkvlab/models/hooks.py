@@ -62,7 +62,8 @@ def _tell(run: Run, name: str, tensor: Any, layer: int | None = None) -> None:
     """Hand each text's rows of a tensor [batch, token, d] (or [batch · token, d]) to the keeper."""
     if not run.keeper.wants(name):
         return
-    arrays = to_numpy(tensor[0] if isinstance(tensor, tuple) else tensor)
+    # A copy: what a module gives may be added to in place (Falcon adds attention's output to its MLP's).
+    arrays = to_numpy(tensor[0] if isinstance(tensor, tuple) else tensor).copy()
     arrays = arrays.reshape(len(run.real), -1, arrays.shape[-1])
     for text, rows in enumerate(run.real):
         own = arrays[text] if len(rows) == arrays.shape[1] else arrays[text][rows]
@@ -102,6 +103,8 @@ def _turns(run: Run) -> tuple[Array, Array] | None:
     if family.rotation in ("none", "unknown") or not run.keeper.wants("turns"):
         return None
     if family.rotated_if and not getattr(module, family.rotated_if, None):
+        return None
+    if run.given.get("alibi") is not None:
         return None
     given = run.given.get("position_embeddings")
     if given is None:

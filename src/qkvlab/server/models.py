@@ -121,7 +121,7 @@ class Models:
 
     def _bring(self, opening: Opening, source: Callable[[Progress], Source]) -> None:
         try:
-            model = without_source(open_source(source(opening.progress)))
+            model = open_source(source(opening.progress)).alone()
             _ = model.tokenizer, model.scale
             opening.model = model
         except QkvLabError as error:
@@ -140,17 +140,6 @@ class Models:
         for model in closed:
             if model is not None:
                 self._on_close(model)
-
-
-def without_source(model: Model) -> Model:
-    """The model; where a decoder needs what an encoder reads, with head addresses meaning the encoder's attention."""
-    from ..live import LiveModel, open_live
-
-    if not isinstance(model, LiveModel) or not model.needs_source:
-        return model
-    opened = open_live(model.hf, model.given_tokenizer, attention="encoder", name=model.spec.name)
-    opened.source = model.source
-    return opened
 
 
 def _size(path: Path) -> int:
