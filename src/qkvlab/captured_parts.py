@@ -16,7 +16,7 @@ from .livetrace import LiveTrace
 from .mechanism import rotate
 from .models.attending import to_numpy
 from .models.hooks import own_layers, reach
-from .residual_parts import Component, Parts, frozen_layer_norm, frozen_rms
+from .residual_parts import Component, Parts, everywhere, frozen_layer_norm, frozen_rms
 from .spec import Head
 
 NORMS = (
@@ -82,7 +82,7 @@ def _written(trace: LiveTrace, layer: int, rows: list[int]) -> Parts:
             parts.add(Component(f"{earlier}.{head}", "head", earlier, head), write)
             total += write
         if w.b_o is not None:
-            parts.add(Component(f"attention bias {earlier}", "bias", earlier), _everywhere(w.b_o, rows))
+            parts.add(Component(f"attention bias {earlier}", "bias", earlier), everywhere(w.b_o, rows))
             total += w.b_o
         mlp = trace.mlp(earlier)[rows]
         parts.add(Component(f"mlp {earlier}", "mlp", earlier), mlp)
@@ -100,7 +100,7 @@ def _through_norm(parts: Parts, trace: LiveTrace, layer: int, rows: list[int]) -
         gain, eps = to_numpy(norm.weight) + np.float32(model.family.gain), _eps(norm)
         parts.through((frozen_layer_norm if model.centred else frozen_rms)(x, gain, eps))
         if getattr(norm, "bias", None) is not None:
-            parts.add(Component("norm bias", "bias"), _everywhere(to_numpy(norm.bias), rows))
+            parts.add(Component("norm bias", "bias"), everywhere(to_numpy(norm.bias), rows))
     _hold(trace, parts.vectors.sum(axis=0), trace.normed(layer)[rows], f"x that attention reads in layer {layer}")
 
 
@@ -134,7 +134,3 @@ def _turned(trace: LiveTrace, layer: int, rows: Array, position: int) -> Array:
 
 def _eps(norm: Any) -> float:
     return float(next(value for key in ("variance_epsilon", "eps") if (value := getattr(norm, key, None)) is not None))
-
-
-def _everywhere(vector: Array, rows: list[int]) -> Float[Array, "row d_model"]:
-    return np.broadcast_to(vector, (len(rows), len(vector)))

@@ -14,7 +14,7 @@ from .checkpoint.source import Source
 from .edits import Edit, checked
 from .errors import CheckpointError, MissingExtraError, TextError, UnsupportedError, one_of
 from .livetrace import TAPS, LiveTrace, capture
-from .model import POSITIONS, Model
+from .model import Model
 from .models.attending import to_numpy
 from .models.hooks import own_layers, reach
 from .models.live_spec import family_of, spec_of, stack_of
@@ -205,15 +205,10 @@ class LiveModel(Model):
         text, token ids, or the encoder's own inputs by name. `keep` names the taps to keep (default: all); another
         one that is asked for later costs one more run.
         """
-        if (text is None) == (ids is None):
-            raise TextError("a trace needs either a text or token ids")
-        if not isinstance(positions, str) or positions not in POSITIONS:
-            raise UnsupportedError(one_of("positions", positions, POSITIONS))
         for name in keep:
             if name not in TAPS:
                 raise UnsupportedError(one_of("the tap", name, TAPS))
-        tokens = text if isinstance(text, Tokens) else self.encode(text, special=special) if text is not None else None
-        chosen = self._read_ids(tokens.ids if tokens is not None else ids)
+        tokens, chosen = self._chosen(text, ids, positions, special)
         inputs = self._source(source)
         edits = checked(edits, self.spec, len(chosen))
         return LiveTrace(self, chosen, tokens, edits, positions, inputs, tuple(keep))

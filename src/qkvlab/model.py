@@ -202,12 +202,7 @@ class Model:
         (one of the last few, or of `near`) has in common with this one are shared, not computed again.
         Raises TextError, TokenError, EditError or UnsupportedError.
         """
-        if (text is None) == (ids is None):
-            raise TextError("a trace needs either a text or token ids")
-        if not isinstance(positions, str) or positions not in POSITIONS:
-            raise UnsupportedError(one_of("positions", positions, POSITIONS))
-        tokens = text if isinstance(text, Tokens) else self.encode(text, special=special) if text is not None else None
-        chosen = self._read_ids(tokens.ids if tokens is not None else ids)
+        tokens, chosen = self._chosen(text, ids, positions, special)
         edits = checked(edits, self.spec, len(chosen))
         trace = Trace(self, chosen, tokens, edits, positions, self._best_base(chosen, edits, near))
         with self._lock:
@@ -235,6 +230,17 @@ class Model:
         from .reference import mean_z
 
         return mean_z(self)[layer]
+
+    def _chosen(
+        self, text: str | Tokens | None, ids: Any, positions: Any, special: Special
+    ) -> tuple[Tokens | None, tuple[int, ...]]:
+        """What a trace is asked of: the tokens of a text, if it was one, and the ids."""
+        if (text is None) == (ids is None):
+            raise TextError("a trace needs either a text or token ids")
+        if not isinstance(positions, str) or positions not in POSITIONS:
+            raise UnsupportedError(one_of("positions", positions, POSITIONS))
+        tokens = text if isinstance(text, Tokens) else self.encode(text, special=special) if text is not None else None
+        return tokens, self._read_ids(tokens.ids if tokens is not None else ids)
 
     def _best_base(self, ids: Sequence[int], edits: Sequence[Edit], near: Sequence[Trace]) -> Trace | None:
         with self._lock:

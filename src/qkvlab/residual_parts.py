@@ -86,7 +86,7 @@ def _llama(trace: Trace, layer: int, rows: list[int]) -> Parts:
 def _gpt2(trace: Trace, layer: int, rows: list[int]) -> Parts:
     parts, w = _pre_norm(trace, layer, rows), trace.model.weights.layer(layer)
     parts.through(frozen_layer_norm(trace.x(layer)[rows], w.attn_norm, trace.spec.norm_eps))
-    parts.add(Component("norm bias", "bias"), _everywhere(w.attn_norm_bias, rows))
+    parts.add(Component("norm bias", "bias"), everywhere(w.attn_norm_bias, rows))
     return parts
 
 
@@ -105,7 +105,7 @@ def _bert(trace: Trace, layer: int, rows: list[int]) -> Parts:
 
     def norm(x: Array, gain: Array, bias: Array, name: str, at: int | None) -> None:
         parts.through(frozen_layer_norm(x, gain, spec.norm_eps))
-        parts.add(Component(name, "bias", at), _everywhere(bias, rows))
+        parts.add(Component(name, "bias", at), everywhere(bias, rows))
 
     whole = parts.vectors.sum(axis=0)
     norm(whole, weights.vector("embed_norm"), weights.vector("embed_norm_bias"), "norm bias (embedding)", None)
@@ -128,7 +128,7 @@ def _embedding(trace: Trace, rows: list[int]) -> Parts:
     if spec.n_position:
         parts.add(Component("position", "position"), weights.positions[[spec.first_position + row for row in rows]])
     if spec.n_token_type:
-        parts.add(Component("token type", "bias"), _everywhere(weights.token_type, rows))
+        parts.add(Component("token type", "bias"), everywhere(weights.token_type, rows))
     return parts
 
 
@@ -139,7 +139,7 @@ def _add_attention(parts: Parts, trace: Trace, layer: int, rows: list[int]) -> F
         w_o = w.head_w_o(head, spec.d_head).astype(np.float64)
         parts.add(Component(f"{layer}.{head}", "head", layer, head), z[head].astype(np.float64) @ w_o)
     if w.b_o is not None:
-        parts.add(Component(f"attention bias {layer}", "bias", layer), _everywhere(w.b_o, rows))
+        parts.add(Component(f"attention bias {layer}", "bias", layer), everywhere(w.b_o, rows))
     return write(z, w.w_o, w.b_o)
 
 
@@ -157,5 +157,6 @@ def _add_mlp(parts: Parts, trace: Trace, layer: int, rows: list[int], out: Array
     return added[0]
 
 
-def _everywhere(vector: Array, rows: list[int]) -> Float[Array, "row d_model"]:
+def everywhere(vector: Array, rows: list[int]) -> Float[Array, "row d_model"]:
+    """A vector that is the same at every position, float64."""
     return np.broadcast_to(np.asarray(vector, np.float64), (len(rows), len(vector)))
