@@ -9,8 +9,20 @@ import pytest
 from qkvlab import ask, find, open_model, predict, why
 from qkvlab.checkpoint.decode import read_array
 from qkvlab.checkpoint.safetensors import read_header
-from qkvlab.circuits import head_weights
-from qkvlab.edits import Ablate, Edit, Mute, ScaleScores, ShiftKey, ShiftQuery, StopRotation, Strengthen, SwapValue, Tie
+from qkvlab.circuits import head_weights, symmetries
+from qkvlab.edits import (
+    Ablate,
+    AimQuery,
+    Edit,
+    Mute,
+    ScaleScores,
+    ShiftKey,
+    ShiftQuery,
+    StopRotation,
+    Strengthen,
+    SwapValue,
+    Tie,
+)
 from qkvlab.effects import ablated, direct_effects, frozen_direction
 from qkvlab.errors import CheckpointError, EditError, HeadError, TextError, UnsupportedError
 from qkvlab.export import save_trace
@@ -18,6 +30,9 @@ from qkvlab.live import LiveModel, open_live
 from qkvlab.livetrace import LiveTrace
 from qkvlab.models.hooks import own_layers, reach
 from qkvlab.models.live_families import FAMILIES
+from qkvlab.scoring import Scoring
+from qkvlab.server.describe import describe
+from qkvlab.sharing import sharing_steps
 from qkvlab.spec import Head
 from zoo import ZOO, build, zoo_inputs, zoo_model
 
@@ -253,12 +268,13 @@ def test_ablation_is_before_w_o(tiny: Any) -> None:
     assert gap(edited, by_hand) <= TOLERANCE
 
 
-def test_bfloat16_equals_the_model_in_bfloat16() -> None:
+@pytest.mark.parametrize("kind", ["qwen3", "gemma2", "bloom", "mpt", "gptj", "falcon-rw"])
+def test_bfloat16_equals_the_model_in_bfloat16(kind: str) -> None:
     import copy
 
     import torch
 
-    hf = copy.deepcopy(zoo_model("qwen3")).to(torch.bfloat16)
+    hf = copy.deepcopy(zoo_model(kind)).to(torch.bfloat16)
     trace = open_live(hf).trace(ids=IDS, positions="all")
     with torch.no_grad():
         said = hf(torch.tensor([IDS])).logits[0].float().numpy()
@@ -599,3 +615,120 @@ def test_opening_a_folder_says_nothing_of_its_own(tmp_path: Any, capfd: pytest.C
     capfd.readouterr()
     open_model(tmp_path)
     assert capfd.readouterr() == ("", "")
+
+
+def test_before_rotation_in_a_padded_batch() -> None:
+    for kind in ("llama", "gptj", "cohere2"):
+        model, texts = open_live(zoo_model(kind)), [IDS[4:9], IDS, [7, 7, 2, 30, 41, 11, 9, 23]]
+        for ids, padded in zip(texts, model.traces(texts), strict=True):
+            for name in ("q_raw", "k_raw"):
+                assert gap(getattr(padded, name)(0), getattr(model.trace(ids=ids), name)(0)) <= TOLERANCE, kind
+
+
+@pytest.mark.parametrize("kind", ["bart", "t5"])
+@pytest.mark.parametrize("attention", ["decoder", "cross"])
+def test_a_batch_beside_an_encoder_reads_the_same_source(kind: str, attention: str) -> None:
+    model, source = open_live(zoo_model(kind), attention=attention), [7, 30, 11, 4, 23]
+    texts = [IDS, IDS[4:9]]
+    for ids, padded in zip(texts, model.traces(texts, source=source), strict=True):
+        alone = model.trace(ids=ids, source=source)
+        assert gap(padded.z(1), alone.z(1)) <= TOLERANCE
+        assert np.abs(padded.weights("1.1") - alone.weights("1.1")).max() <= TOLERANCE
+
+
+def test_edits_act_whatever_is_kept() -> None:
+    model = open_live(zoo_model("llama"))
+    edits = [Tie(where="0.1"), Mute(where="1.1", key=2), AimQuery(head="2.1", query=6, key=4)]
+    whole = model.trace(ids=IDS, edits=edits)
+    assert gap(model.trace(ids=IDS, edits=edits, keep=()).logits, whole.logits) == 0
+
+
+def test_what_keeps_nothing_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = open_live(zoo_model("bert"))
+    ran: list[int] = []
+    real = type(model.hf).forward
+    monkeypatch.setattr(type(model.hf), "forward", lambda self, **given: (ran.append(1), real(self, **given))[1])
+    trace = model.trace(ids=IDS, keep=())
+    for layer in range(3):
+        trace.scoring(layer)
+    assert ran == [1]
+
+
+def test_masks_of_a_batch_are_all_checked() -> None:
+    """A mask that is right for the first text and wrong for a later one is found."""
+    import torch
+
+    from qkvlab.models.attending import Run, Stages
+
+    model, n = open_live(zoo_model("llama")), 6
+    rows = [np.arange(n)] * 3
+    run = Run(model.spec, model.family, model.stack, _Nobody(), rows, rows, layer=0)
+    mask = torch.ones(n, n).tril().bool().repeat(3, 1, 1, 1)
+    Stages(run, lambda text: Scoring(1.0, True), mask)
+    wrong = mask.clone()
+    wrong[1, 0, 2, 5] = True
+    with pytest.raises(UnsupportedError, match="layer 0 hides"):
+        Stages(run, lambda text: Scoring(1.0, True), wrong)
+
+
+class _Nobody:
+    """A keeper that wants nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return {"edits_of": lambda layer: frozenset(), "wants": lambda name: False}.get(name, lambda *args: None)
+
+
+def test_a_family_that_is_taken_for_causal_and_is_not_fails_loudly() -> None:
+    import copy
+
+    hf = copy.deepcopy(zoo_model("llama"))
+    for layer in hf.model.layers:
+        layer.self_attn.is_causal = False
+    with pytest.raises(UnsupportedError, match="runs without a mask and not causal"):
+        open_live(hf).trace(ids=IDS).run()
+
+
+def test_scores_that_are_not_the_rules_fail_loudly() -> None:
+    import copy
+
+    hf = copy.deepcopy(zoo_model("mpt"))
+    hf.transformer.blocks[1].attn.register_forward_pre_hook(
+        lambda module, args, given: (args, {**given, "position_bias": given["position_bias"]}), with_kwargs=True
+    )
+    open_live(hf).trace(ids=IDS).run()
+    hf = copy.deepcopy(zoo_model("gptj"))
+    model = open_live(hf)
+    attention = hf.transformer.h[1].attn
+    real = attention._attn
+    attention._attn = lambda q, k, v, mask=None: real(q, k, v, mask + torch_ramp(mask))
+    with pytest.raises(UnsupportedError, match="what enters softmax in layer 1"):
+        model.trace(ids=IDS).run()
+
+
+def torch_ramp(mask: Any) -> Any:
+    import torch
+
+    return torch.arange(mask.shape[-1], dtype=mask.dtype)
+
+
+@pytest.mark.parametrize("kind", ["qwen3", "gemma3", "olmo2"])
+def test_normalised_queries_have_no_symmetry(kind: str) -> None:
+    model = open_live(zoo_model(kind))
+    assert model.spec.qk_norm
+    with pytest.raises(UnsupportedError, match="normalises q and k"):
+        symmetries(model)
+
+
+def test_whether_there_are_biases_is_known_before_the_run() -> None:
+    biased = {kind for kind in ("llama", "qwen2", "gpt2", "bloom", "t5") if open_live(zoo_model(kind)).spec.qkv_bias}
+    assert biased == {"qwen2", "gpt2", "bloom"}
+
+
+def test_the_page_is_told_of_a_cache_only_where_it_is_one_of_heads() -> None:
+    plain = describe("x", open_live(zoo_model("llama")))
+    assert [row["n_kv_head"] for row in plain["cache"]["rows"]] == [6, 2, 1]
+    for kind, note in (("deepseek_v3", "latent"), ("qwen3_next", "not one of so many K/V heads")):
+        told = describe("x", open_live(zoo_model(kind)))
+        assert told["cache"] is None and note in told["why"]["cache"]
+    with pytest.raises(UnsupportedError, match="made of native models only"):
+        next(sharing_steps(open_live(zoo_model("llama"))))

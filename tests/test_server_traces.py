@@ -15,7 +15,7 @@ TEXT = "The cat drank because it was thirsty"
 def leased(traces: Traces, owner: object, model: Any, text: str, *edits: Any, size: int | None = None) -> Any:
     """One request: what is leased, traced and kept. Returns its last trace."""
     tokens = model.encode(text)
-    with traces.lease(owner, size or trace_bytes(model.spec, len(tokens)), keep=True) as lease:
+    with traces.lease(owner, size or trace_bytes(model, len(tokens)), keep=True) as lease:
         assert list(lease.granted()) == []
         for chosen in ((), edits)[: 2 if edits else 1]:
             trace = lease.trace(model, tokens, chosen).run()
@@ -26,7 +26,7 @@ def test_the_estimate_covers_what_a_trace_keeps(smollm2: Any) -> None:
     for n in (7, 200):
         trace = smollm2.trace(ids=range(n)).run()
         kept = sum(rows._array.nbytes for rows in trace._kept.values())
-        assert kept == pytest.approx(trace_bytes(smollm2.spec, n), rel=0.1) or kept < trace_bytes(smollm2.spec, n)
+        assert kept == pytest.approx(trace_bytes(smollm2, n), rel=0.1) or kept < trace_bytes(smollm2, n)
 
 
 def test_the_same_state_is_the_same_trace(smollm2: Any) -> None:
@@ -48,7 +48,7 @@ def test_the_next_text_shares_rows_with_the_last_among_many_people(smollm2: Any)
 
 
 def test_the_budget_holds_and_the_oldest_go_first(smollm2: Any) -> None:
-    one = trace_bytes(smollm2.spec, 7)
+    one = trace_bytes(smollm2, 7)
     traces, people = Traces(budget=5 * one), [object() for _ in range(9)]
     for person in people:
         leased(traces, person, smollm2, TEXT)
@@ -75,7 +75,7 @@ def test_a_request_waits_for_what_others_have_leased(smollm2: Any) -> None:
 
 
 def test_what_a_busy_connection_kept_is_not_taken(smollm2: Any) -> None:
-    one = trace_bytes(smollm2.spec, 7)
+    one = trace_bytes(smollm2, 7)
     traces, busy, other = Traces(budget=3 * one), object(), object()
     kept = leased(traces, busy, smollm2, TEXT)
     with traces.lease(busy, one) as running:

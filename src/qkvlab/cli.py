@@ -86,6 +86,13 @@ def tracing(command: F) -> F:
     return allow_config(no_special(start_token(model_option(cast(F, with_special)))))
 
 
+def pair(command: F) -> F:
+    """The arguments of every command about one query and one key of a text."""
+    key = click.option("--key", required=True, metavar="TOKEN", help="The token that is looked at.")
+    query = click.option("--query", required=True, metavar="TOKEN", help="The token that looks.")
+    return click.argument("text", type=TEXT)(query(key(command)))
+
+
 @click.group(
     invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
@@ -166,9 +173,7 @@ def ask(
 
 
 @cli.command()
-@click.argument("text", type=TEXT)
-@click.option("--query", required=True, metavar="TOKEN", help="The token that looks.")
-@click.option("--key", required=True, metavar="TOKEN", help="The token that is looked at.")
+@pair
 @tracing
 @click.option("--top", type=click.IntRange(1), metavar="N", default=10, show_default="10", help="Heads to show.")
 @as_json
@@ -202,9 +207,7 @@ def find(
 
 
 @cli.command()
-@click.argument("text", type=TEXT)
-@click.option("--query", required=True, metavar="TOKEN", help="The token that looks.")
-@click.option("--key", required=True, metavar="TOKEN", help="The token that is looked at.")
+@pair
 @click.option("--head", required=True, metavar="HEAD", help="The head, as layer.head.")
 @tracing
 @click.option("--top", type=click.IntRange(1), metavar="N", default=10, show_default="10", help="Rows of each table.")

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from threading import RLock
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from .models.live_spec import family_of, spec_of, stack_of
 from .spec import Head
 from .text import Special, Tokens, from_tokenizer_json
 from .trace import Trace
+
+_LOCKS: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+"""One lock per live model, however often it is opened: a run sets hooks and its attention implementation."""
 
 
 def open_live(model: Any, tokenizer: Any = None, *, attention: str | None = None, name: str = "") -> "LiveModel":
@@ -170,7 +174,7 @@ class LiveModel(Model):
         self.source = Source(Path(name), name)
         self.known_mean_z = None
         self.given_tokenizer = tokenizer
-        self.run_lock = RLock()
+        self.run_lock = _LOCKS.setdefault(model, RLock())
 
     @cached_property
     def tokenizer(self) -> Any:

@@ -130,11 +130,11 @@ class LiveTrace(Trace):
 
     @property
     def layers_done(self) -> int:
-        return self.spec.n_layer if self.taken else 0
+        return self.spec.n_layer if self.scorings else 0
 
     def run(self, layers: int | None = None, cancelled: Callable[[], bool] | None = None) -> "LiveTrace":
         """Run the model now; it runs whole. `cancelled` is asked between layers, and stops it by Cancelled."""
-        if not self.taken:
+        if not self.scorings:
             capture([self], cancelled)
         return self
 
@@ -190,6 +190,8 @@ class _Keeper:
         self.traces = traces
         self.cancelled = cancelled
         self.taps = frozenset(tap for trace in traces for tap in trace.kept_taps)
+        if traces[0].edits:
+            self.taps |= {"q", "k"}  # which edits of q and of scores read
         self.taken: list[dict[str, Array]] = [{} for _ in traces]
         self.scorings: list[dict[int, Scoring]] = [{} for _ in traces]
         self.changed: dict[Edit, dict[int, int]] = {edit: {} for edit in traces[0].edits}
@@ -254,7 +256,7 @@ class _Keeper:
 
 
 def capture(traces: Sequence[LiveTrace], cancelled: Callable[[], bool] | None = None) -> None:
-    """Run the model once over these texts, padded on the left, and keep what each trace wants."""
+    """Run the model once over these texts, padded to one length, and keep what each trace wants."""
     import torch
 
     model, n = traces[0].model, max(len(trace) for trace in traces)
@@ -294,7 +296,7 @@ def _forward(model: "LiveModel", traces: Sequence[LiveTrace], ids: Any, mask: An
     names = signature(hf.forward).parameters
     inputs: dict[str, Any] = {"decoder_input_ids" if decoder else "input_ids": ids}
     if decoder:
-        inputs |= traces[0].inputs
+        inputs |= {name: _for_all(value, len(traces)) for name, value in traces[0].inputs.items()}
     if padded:
         inputs["decoder_attention_mask" if decoder else "attention_mask"] = mask
         if stack.causal and not decoder and "position_ids" in names:
@@ -308,12 +310,18 @@ def _forward(model: "LiveModel", traces: Sequence[LiveTrace], ids: Any, mask: An
     return hf(**inputs)
 
 
+def _for_all(value: Any, n_text: int) -> Any:
+    """What an encoder reads, once for every text of a batch; other values as they are."""
+    alone = hasattr(value, "expand") and value.ndim > 0 and len(value) == 1
+    return value.expand(n_text, *value.shape[1:]) if alone else value
+
+
 def _source_rows(model: "LiveModel", traces: Sequence[LiveTrace]) -> list[np.ndarray]:
     """Which of the encoder's positions are keys: all that its own mask leaves."""
     given = traces[0].inputs
     mask = given.get("attention_mask")
     if mask is not None:
-        return [np.flatnonzero(to_numpy(mask[text])) for text in range(len(traces))]
+        return [np.flatnonzero(to_numpy(mask[min(text, len(mask) - 1)])) for text in range(len(traces))]
     if "input_ids" in given:
         return [np.arange(given["input_ids"].shape[1])] * len(traces)
     return [np.arange(model.hf.config.max_source_positions)] * len(traces)

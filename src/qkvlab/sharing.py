@@ -106,6 +106,11 @@ def sharing_text() -> str:
 
 
 def _check(model: Model) -> None:
+    if not model.native:
+        raise UnsupportedError(
+            f"{model.spec.name} runs in transformers, whole for every edit: the {2 * model.spec.n_layer} passes that "
+            "sharing is measured by are made of native models only"
+        )
     if not model.spec.has_output:
         raise UnsupportedError(f"{model.spec.name} predicts nothing and keeps no cache, so sharing has no cost there")
     if model.spec.n_kv_head == 1:

@@ -1,5 +1,6 @@
 """One attention call of a live transformers model: its q, k, v and z handed to who keeps them, edited, and back."""
 
+import sys
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -49,8 +50,8 @@ class Run:
     """What its forward was called with."""
     called: list[int] = field(default_factory=list)
     """The layers whose attention was seen, in order."""
-    checked: set[tuple[int, int | None]] = field(default_factory=set)
-    """Masks found equal to what the specification says: (identity, window)."""
+    checked: list[tuple[Any, tuple[int | None, int]]] = field(default_factory=list)
+    """Masks found equal to what the specification says, and for which (window, text)."""
 
 
 running_now: ContextVar[Run | None] = ContextVar("qkvlab_run", default=None)
@@ -76,43 +77,44 @@ def _attention(module: Any, q: Any, k: Any, v: Any, mask: Any, **kwargs: Any) ->
         return plain(q, k, v).transpose(1, 2).contiguous(), None
     scale = kwargs.get("scaling")
     scale = q.shape[-1] ** -0.5 if scale is None else float(scale)
+    if mask is None:
+        _check_unmasked(run, module, kwargs)
     stages = Stages(run, lambda text: _scoring(run, scale, kwargs, text), mask)
     return stages.attend(q, k, v, plain).transpose(1, 2).contiguous(), None
 
 
 def _plain(module: Any, q: Any, k: Any, v: Any, mask: Any, **kwargs: Any) -> Any:
-    """z as the model's own attention gives it, [batch, head, query, d]: sdpa, or block by block where sdpa has no
-    word for it (a soft cap, sinks)."""
+    """z as the model's own attention gives it, [batch, head, query, d]: sdpa, or where sdpa has no word for it (a soft
+    cap, sinks) the family's own eager function, some queries at a time, so that [head, T, T] is never held."""
     import torch
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    softcap, sinks = kwargs.get("softcap"), kwargs.get("s_aux")
-    if softcap is None and sinks is None:
+    if kwargs.get("softcap") is None and kwargs.get("s_aux") is None:
         known = {key: kwargs[key] for key in ("scaling", "is_causal", "position_bias", "dropout") if key in kwargs}
         return sdpa_attention_forward(module, q, k, v, mask, **known)[0].transpose(1, 2)
-    scale, group = kwargs.get("scaling") or q.shape[-1] ** -0.5, q.shape[1] // k.shape[1]
-    k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-    z = torch.empty(*q.shape[:-1], v.shape[-1], dtype=q.dtype, device=q.device)
-    n_query, n_key = q.shape[2], k.shape[2]
-    least = torch.finfo(torch.float32).min  # not -inf: the rows of padding see nothing, and must not become NaN
+    eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
+    if eager is None:
+        raise UnsupportedError(f"{type(module).__name__} has a soft cap or sinks and no eager attention to compute it")
+    n_query, n_key, least = q.shape[2], k.shape[2], torch.finfo(q.dtype).min
+    blocks = []
     for start in range(0, n_query, BLOCK_ROWS):
-        rows = slice(start, min(start + BLOCK_ROWS, n_query))
-        scores = (q[:, :, rows] @ k.transpose(-1, -2) * scale).float()
-        if softcap is not None:
-            scores = torch.tanh(scores / softcap) * softcap
+        rows = torch.arange(start, min(start + BLOCK_ROWS, n_query), device=q.device)
         if mask is not None:
-            block = mask[..., rows, :n_key]
-            scores = scores.masked_fill(~block, least) if block.dtype == torch.bool else scores + block
+            shown = mask[..., rows, :n_key]
+        elif _is_causal(module, kwargs):
+            shown = (torch.arange(n_key, device=q.device) <= rows[:, None])[None, None]
         else:
-            late = torch.arange(n_key, device=q.device) > torch.arange(n_query, device=q.device)[rows, None]
-            scores = scores.masked_fill(late, least)
-        if sinks is not None:
-            column = sinks.float().reshape(1, -1, 1, 1).expand(*scores.shape[:3], 1)
-            weights = torch.cat([scores, column], -1).softmax(-1)[..., :-1]
-        else:
-            weights = scores.softmax(-1)
-        z[:, :, rows] = weights.to(v.dtype) @ v
-    return z
+            shown = torch.ones(1, 1, len(rows), n_key, dtype=torch.bool, device=q.device)
+        if shown.dtype == torch.bool:
+            shown = torch.zeros_like(shown, dtype=q.dtype).masked_fill(~shown, least)
+        blocks.append(eager(module, q[:, :, rows], k, v, shown, **kwargs)[0])
+    return torch.cat(blocks, dim=1).transpose(1, 2)
+
+
+def _is_causal(module: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether the module, given no mask, hides what comes later."""
+    given = kwargs.get("is_causal")
+    return bool(getattr(module, "is_causal", True) if given is None else given)
 
 
 def _scoring(run: Run, scale: float, kwargs: dict[str, Any], text: int) -> Scoring:
@@ -154,9 +156,16 @@ class Stages:
         self.scoring = scoring
         self.edits = run.keeper.edits_of(run.layer)
         run.called.append(run.layer)
-        if mask is not None and run.stack.keys == "own":
-            for text in range(len(run.real)):
-                _check_mask(run, mask, text)
+        self._q: Any = None
+        self._k: Any = None
+        if mask is not None:
+            self.check_mask(mask)
+
+    def check_mask(self, mask: Any) -> None:
+        """Hold the mask that the model made to what its specification says, for every text. Raises UnsupportedError."""
+        if self.run.stack.keys == "own":
+            for text in range(len(self.run.real)):
+                _check_mask(self.run, mask, text)
 
     def attend(self, q: Any, k: Any, v: Any, plain: Callable[[Any, Any, Any], Any]) -> Any:
         v = self.values(v)
@@ -165,15 +174,12 @@ class Stages:
             return self.blends(plain(q, k, v))
         import torch
 
-        own, rule = self.own(to_numpy(q[0])), self.scoring(0)
-        scores = rule.scores(own, self.own(to_numpy(self._distinct(k)[0])), range(own.shape[1]))
+        own, rule = to_numpy(q[0]), self.scoring(0)
+        scores = rule.scores(own, to_numpy(self._distinct(k)[0]), range(own.shape[1]))
         weights = rule.weights(self.run.keeper.edit_scores(self.run.layer, scores))
-        values = self.own(to_numpy(self._distinct(v)[0]))
+        values = to_numpy(self._distinct(v)[0])
         z = weights @ np.repeat(values, len(weights) // len(values), axis=0)
         return self.blends(torch.from_numpy(z)[None].to(device=q.device, dtype=v.dtype))
-
-    def own(self, array: Array) -> Array:
-        return array
 
     def queries_keys(self, q: Any, k: Any) -> tuple[Any, Any]:
         run, spec = self.run, self.run.spec
@@ -187,7 +193,8 @@ class Stages:
         k = k if edited is distinct else edited.repeat_interleave(k.shape[1] // edited.shape[1], 1)
         for text in range(len(run.real)):
             run.keeper.scored(text, run.layer, self.scoring(text))
-        return self._through("q", q, run.real), k
+        self._q, self._k = self._through("q", q, run.real), edited
+        return self._q, k
 
     def values(self, v: Any) -> Any:
         distinct = self._distinct(v)
@@ -195,10 +202,22 @@ class Stages:
         return v if edited is distinct else edited.repeat_interleave(v.shape[1] // edited.shape[1], 1)
 
     def scores(self, scores: Any) -> Any:
-        if not self.edits & {"pair", "scores"}:
-            return scores
+        """What enters softmax where it is seen: held to the rule by the last query of every text, then edited."""
         import torch
 
+        for text, rows in enumerate(self.run.real):
+            q, k = to_numpy(self._q[text][:, rows[-1:]]), to_numpy(self._k[text][:, rows])
+            said = self.scoring(text).scores(q, k, range(len(rows) - 1, len(rows)))[:, 0]
+            seen = _hidden_as_inf(to_numpy(scores[text][:, rows[-1], rows]))
+            size = max(1.0, float(np.abs(said[np.isfinite(said)]).max(initial=0)))
+            share = 1e-3 if scores.dtype == torch.float32 and self._q.dtype == torch.float32 else 5e-2
+            if not np.allclose(said, seen, rtol=0, atol=share * size):
+                raise UnsupportedError(
+                    f"{self.run.spec.name}: what enters softmax in layer {self.run.layer} is not what q, k, bias and "
+                    "mask give by the rule known for its family"
+                )
+        if not self.edits & {"pair", "scores"}:
+            return scores
         edited = self.run.keeper.edit_scores(self.run.layer, _hidden_as_inf(to_numpy(scores[0])))
         return torch.from_numpy(edited)[None].to(device=scores.device, dtype=scores.dtype)
 
@@ -246,22 +265,33 @@ def _check_mask(run: Run, mask: Any, text: int) -> None:
     import torch
 
     window = run.spec.window_of(run.layer)
-    if (id(mask), window) in run.checked and text < len(run.real) - 1:
+    if any(mask is known and (window, text) == about for known, about in run.checked):
         return
     seen = mask[min(text, len(mask) - 1), 0]
     seen = (seen if seen.dtype == torch.bool else seen > torch.finfo(seen.dtype).min / 4).cpu().numpy()
     rows = run.real[text]
     n = len(rows)
-    if seen.shape[0] == 1:
-        seen = np.broadcast_to(seen, (n, seen.shape[1]))[:, rows]
-    else:
-        seen = seen[np.ix_(rows, rows)]
-    said = np.zeros((n, n), bool)
-    hidden = hidden_keys(range(n), n, run.spec.causal, window)
-    said[:, n - hidden.shape[1] :] = np.isinf(hidden)
-    if not np.array_equal(~seen, said):
+    seen = np.broadcast_to(seen, (max(rows) + 1, seen.shape[1])) if seen.shape[0] == 1 else seen
+    for start in range(0, n, BLOCK_ROWS):
+        queries = range(start, min(start + BLOCK_ROWS, n))
+        shown = seen[np.ix_(rows[start : queries.stop], rows)]
+        hidden = hidden_keys(queries, n, run.spec.causal, window)
+        said = np.concatenate([np.ones((len(queries), n - hidden.shape[1]), bool), np.isfinite(hidden)], axis=1)
+        if not np.array_equal(shown, said):
+            raise UnsupportedError(
+                f"{run.spec.name}: layer {run.layer} hides {int((~shown).sum()):,} keys from queries {start} to "
+                f"{queries.stop - 1}; by its configuration ({run.spec.mask}, window {window}) it would be "
+                f"{int((~said).sum()):,}"
+            )
+    run.checked.append((mask, (window, text)))
+
+
+def _check_unmasked(run: Run, module: Any, kwargs: dict[str, Any]) -> None:
+    """Without a mask the module's own flag decides: hold it, too, to the specification. Raises UnsupportedError."""
+    causal = _is_causal(module, kwargs)
+    longest, window = max(map(len, run.real)), run.spec.window_of(run.layer)
+    if run.stack.keys == "own" and longest > 1 and (causal != run.spec.causal or (window or longest) < longest):
         raise UnsupportedError(
-            f"{run.spec.name}: layer {run.layer} hides {int((~seen).sum()):,} of {n * n:,} pairs; by its configuration "
-            f"({run.spec.mask}, window {window}) it would be {int(said.sum()):,}"
+            f"{run.spec.name}: layer {run.layer} runs without a mask and {'' if causal else 'not '}causal; by its "
+            f"configuration it is {run.spec.mask}, window {window}"
         )
-    run.checked.add((id(mask), window))

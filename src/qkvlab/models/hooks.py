@@ -90,15 +90,17 @@ def _opening(run: Run) -> Any:
         names = _names(type(module).forward)
         run.module, run.given = module, {**dict(zip(names, args, strict=False)), **kwargs}
         _tell(run, "normed", run.given["hidden_states"])
-        turns = _turns(run)
-        if turns is not None:
-            run.keeper.keep(0, run.layer, "turns", np.stack(turns))
+        for text, rows in enumerate(run.real):
+            turns = _turns(run, text, rows)
+            if turns is not None:
+                run.keeper.keep(text, run.layer, "turns", np.stack(turns))
 
     return hook
 
 
-def _turns(run: Run) -> tuple[Array, Array] | None:
-    """cos and sin of every rotation pair at every position, [token, pairs]; None where this layer does not rotate."""
+def _turns(run: Run, text: int, rows: np.ndarray) -> tuple[Array, Array] | None:
+    """cos and sin of every rotation pair at every position of a text, [token, pairs]; None where this layer does not
+    rotate."""
     family, module = run.family, run.module
     if family.rotation in ("none", "unknown") or not run.keeper.wants("turns"):
         return None
@@ -110,9 +112,9 @@ def _turns(run: Run) -> tuple[Array, Array] | None:
     if given is None:
         if not hasattr(module, "embed_positions"):
             return None
-        table = to_numpy(module.embed_positions)[: len(run.real[0])]  # sin, then cos (GPT-J)
+        table = to_numpy(module.embed_positions)[: len(rows)]  # sin, then cos (GPT-J)
         return table[:, table.shape[1] // 2 :], table[:, : table.shape[1] // 2]
-    cos, sin = (to_numpy(each)[0, : len(run.real[0])] for each in given)
+    cos, sin = (to_numpy(each)[min(text, len(each) - 1)][rows] for each in given)
     if family.rotation == "adjacent":
         return cos[:, ::2], sin[:, ::2]
     pairs = cos.shape[1] // 2 if family.doubled else cos.shape[1]

@@ -63,8 +63,17 @@ def spec_of(model: Any, family: Family, stack: Stack, name: str) -> ModelSpec:
         windowed_layers=windowed if stack.keys == "own" else (),
         no_attention=tuple(without),
         score_extras=_extras(config, family),
+        qk_norm=any(getattr(module, "q_norm", None) is not None for module in attention.values()),
+        qkv_bias=_has_bias(attention, stack),
         has_output=stack.output and model.get_output_embeddings() is not None,
     )
+
+
+def _has_bias(attention: dict[int, Any], stack: Stack) -> bool:
+    """Whether anything but W_o has a bias in the modules of attention."""
+    o = stack.o.removeprefix(f"{stack.attention}.")
+    names = [name for module in attention.values() if module is not None for name, _ in module.named_parameters()]
+    return any(name.endswith("bias") and not name.startswith(o) and "relative" not in name for name in names)
 
 
 def _number(config: Any, key: str) -> int:

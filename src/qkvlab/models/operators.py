@@ -3,7 +3,8 @@
 Falcon, Bloom, MPT, GPT-J and GPT-Neo do not ask transformers' registry for an attention function; setting one does
 nothing, without an error. Their eager forward is q · kᵀ, then softmax, then weights · v; Falcon's other one calls
 torch's fused attention. While one of their attention modules runs, a torch function mode sees these, and hands on what
-our own functions make of them. How the scores come from q · k is a small function per family.
+our own functions make of them. How the scores come from q · k is a small function per family, and in every run what
+enters softmax is held to it by the last query.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +29,7 @@ class Stages(Protocol):
     def values(self, v: Any) -> Any: ...
     def blends(self, z: Any) -> Any: ...
     def attend(self, q: Any, k: Any, v: Any, plain: Callable[[Any, Any, Any], Any]) -> Any: ...
+    def check_mask(self, mask: Any) -> None: ...
 
 
 @contextmanager
@@ -69,6 +71,8 @@ def seen(n_batch: int, name: str, stages: Stages) -> Iterator[None]:
             if func is torch.nn.functional.scaled_dot_product_attention:
                 steps.append("fused")
                 q, k, v = args[:3]
+                if kwargs.get("attn_mask") is not None:
+                    stages.check_mask(kwargs["attn_mask"])
                 return stages.attend(q, k, v, lambda q, k, v: func(q, k, v, *args[3:], **kwargs))
             if func in softmaxes:
                 steps.append("softmax")

@@ -3,7 +3,8 @@
 from typing import Any
 
 from ..errors import UnsupportedError
-from ..kvcache import cache_size
+from ..kvcache import cache_of_config, cache_size
+from ..live import LiveModel
 from ..mechanism import rotation_frequencies
 from ..model import Model
 from ..spec import ModelSpec
@@ -15,6 +16,7 @@ SIZES = ("n_layer", "n_head", "n_kv_head", "d_head", "d_value", "d_model", "n_vo
 def describe(name: str, model: Model) -> dict[str, Any]:
     """A model as plain JSON values: MODEL of docs/protocol.md."""
     spec = model.spec
+    cache, no_cache = _cache(model)
     return {
         "name": name,
         "badge": model.badge,
@@ -31,8 +33,8 @@ def describe(name: str, model: Model) -> dict[str, Any]:
         "window": spec.window,
         "windowed_layers": spec.windowed_layers,
         "rotation": _rotation(spec),
-        "cache": _cache(spec),
-        "why": _why(spec),
+        "cache": cache,
+        "why": _why(spec, no_cache),
     }
 
 
@@ -58,26 +60,33 @@ def _rotation(spec: ModelSpec) -> dict[str, Any] | None:
     }
 
 
-def _cache(spec: ModelSpec) -> dict[str, Any] | None:
-    """The K/V cache with one K/V head per query head, as the model is, and with one for all."""
-    sizes = [(heads, cache_size(spec, n_kv_head=heads)) for heads in (spec.n_head, spec.n_kv_head, 1)]
-    rows = [
+def _cache(model: Model) -> tuple[dict[str, Any] | None, str | None]:
+    """The K/V cache with one K/V head per query head, as the model is, and with one for all; or why there is none."""
+    spec = model.spec
+    if not spec.causal:
+        return None, f"{spec.name} reads a text whole, in both directions: it keeps no keys and values for later."
+    rows = [(heads, cache_size(spec, n_kv_head=heads)) for heads in (spec.n_head, spec.n_kv_head, 1)]
+    own = rows[1][1]
+    assert own is not None
+    if isinstance(model, LiveModel):
+        kept = cache_of_config(model.hf.config.to_dict(), own.context, own.dtype)
+        if kept is None or kept.bytes != own.bytes:
+            said = kept.note if kept is not None and kept.note else "its layers do not all keep K/V heads alike"
+            return None, f"The cache of {spec.name} is not one of so many K/V heads: {said}."
+    fields = [
         {"n_kv_head": heads, "bytes_per_token": size.bytes_per_token, "bytes": size.bytes}
-        for heads, size in sizes
+        for heads, size in rows
         if size is not None
     ]
-    own = sizes[1][1]
-    return None if own is None else {"dtype": own.dtype, "context": own.context, "rows": rows}
+    return {"dtype": own.dtype, "context": own.context, "rows": fields}, None
 
 
-def _why(spec: ModelSpec) -> dict[str, str | None]:
+def _why(spec: ModelSpec, no_cache: str | None) -> dict[str, str | None]:
     name, no_output = spec.name, not spec.has_output
     return {
         "prediction": f"{name} has no output head: it describes a text and predicts no next word."
         if no_output
         else None,
         "words": f"{name} has no output head, so its values cannot be read as words." if no_output else None,
-        "cache": None
-        if spec.causal
-        else f"{name} reads a text whole, in both directions: it keeps no keys and values for later.",
+        "cache": no_cache,
     }

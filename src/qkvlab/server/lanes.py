@@ -103,7 +103,7 @@ def _on_trace(
     scene = set_scene(request, model)
     if scene.at is None:
         return {}
-    with rooms.traces.lease(owner, 2 * trace_bytes(model.spec, len(scene.tokens))) as lease:
+    with rooms.traces.lease(owner, 2 * trace_bytes(model, len(scene.tokens))) as lease:
         yield from lease.granted()
         trace = lease.trace(model, scene.tokens, scene.edits)
         yield from running(trace, model.spec.n_layer)
@@ -117,7 +117,7 @@ def _why(request: Request, rooms: Rooms, owner: Owner) -> Steps:
     head, scene = model.spec.head(request.head), set_scene(request, model)
     if scene.query is None or scene.key is None:
         return {}
-    with rooms.traces.lease(owner, trace_bytes(model.spec, len(scene.tokens))) as lease:
+    with rooms.traces.lease(owner, trace_bytes(model, len(scene.tokens))) as lease:
         yield from lease.granted()
         trace = lease.trace(model, scene.tokens, scene.edits)
         yield from running(trace, head.layer + 1)

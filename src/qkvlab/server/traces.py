@@ -8,7 +8,6 @@ from ..edits import Edit
 from ..errors import LimitError
 from ..model import Model
 from ..recording import ROOM
-from ..spec import ModelSpec
 from ..text import Tokens
 from ..trace import Trace
 from .scheduler import WAIT, Wait
@@ -18,9 +17,11 @@ KEPT = 2
 """Traces kept of a connection: its text with the edits and without."""
 
 
-def trace_bytes(spec: ModelSpec, n_token: int) -> int:
-    """About how many bytes the trace of a text takes: x, q, k, v and z in float32, with room for what is typed next."""
-    row = spec.d_model + 2 * (spec.n_head + spec.n_kv_head) * spec.d_head
+def trace_bytes(model: Model, n_token: int) -> int:
+    """About how many bytes the trace of a text takes: x, q, k, v and z in float32, with room for what is typed next;
+    of a captured model also normed, out and mlp, which cannot be computed again."""
+    spec = model.spec
+    row = (1 if model.native else 4) * spec.d_model + 2 * (spec.n_head + spec.n_kv_head) * spec.d_head
     return 4 * spec.n_layer * row * (n_token + ROOM)
 
 
@@ -36,7 +37,7 @@ class Traces:
     @property
     def bytes(self) -> int:
         """What is kept and leased, by estimate."""
-        kept = sum(trace_bytes(trace.spec, len(trace)) for _, trace in self._kept)
+        kept = sum(trace_bytes(trace.model, len(trace)) for _, trace in self._kept)
         return kept + sum(lease.bytes for lease in self._leases)
 
     def of(self, owner: object) -> list[Trace]:

@@ -53,7 +53,7 @@ def view(request: Request, rooms: Rooms, owner: Owner) -> Steps:
         return {}
     parts = [part for part in request.parts if spec.has_output or part not in ("prediction", "words")]
     depth = spec.n_layer if _WHOLE & set(parts) else max((head.layer + 1 for head in heads), default=0)
-    cost = trace_bytes(spec, len(scene.tokens)) * (2 if scene.edits else 1)
+    cost = trace_bytes(model, len(scene.tokens)) * (2 if scene.edits else 1)
     with rooms.traces.lease(owner, cost, keep=True) as lease:
         yield from lease.granted()
         after = before = lease.trace(model, scene.tokens, ())
