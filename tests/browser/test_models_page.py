@@ -7,6 +7,8 @@ import pytest
 from playwright.sync_api import expect
 from records import eventually, expect_weights
 
+from serving import serve
+
 SENTENCE = "The river flooded the bank near the old bridge"
 HEAD = "2.5"
 
@@ -81,3 +83,16 @@ def test_the_first_model_comes_back(encoder: Any, smollm2: Any) -> None:
     expect_weights(encoder, trace.weights(HEAD)[-1])
     expect(encoder.get_by_test_id("prediction")).to_be_visible()
     expect(encoder.get_by_test_id("cache-line")).to_be_visible()
+
+
+def test_the_page_opens_on_the_model_it_was_started_with(new_page: Any, minilm_path: Any, minilm: Any) -> None:
+    server = serve(0, "minilm")
+    try:
+        page = new_page(server.playground)
+        expect(page.get_by_test_id("model-badge")).to_contain_text("MiniLM", timeout=60_000)
+        page.get_by_test_id("text").fill(SENTENCE)
+        page.get_by_test_id("head-address").fill(HEAD)
+        page.get_by_test_id("head-address").press("Enter")
+        expect_weights(page, minilm.trace(SENTENCE).weights(HEAD)[-2])
+    finally:
+        server.stop()

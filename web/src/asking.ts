@@ -64,7 +64,8 @@ export class Asking {
       ...(connect && { connect }),
       onStatus: (status) => (this.#lab.status = status),
       onWelcome: ({ version, models, opened }) => {
-        [this.#lab.version, this.#lab.models] = [version, models];
+        this.#lab.version = version;
+        this.#lab.meet(models);
         if (opened?.name === this.#lab.model) this.#opened(opened);
         else this.openModel(this.#lab.model);
       },

@@ -100,6 +100,12 @@ export class Lab {
     return this.server.start(url, connect);
   }
 
+  /** What the server has. The first time, a page that came with no state of its own takes the model it was started with. */
+  meet(models: KnownModel[]): void {
+    if (this.models.length === 0 && !this.#chosen) this.model = models[0]?.name ?? this.model;
+    this.models = models;
+  }
+
   /**
    * The text has changed under their hands, the caret at this place: what was chosen follows its characters. A query
    * or key that is gone comes back by undo; writing the same again is writing, and the last token is what looks.
