@@ -732,3 +732,15 @@ def test_the_page_is_told_of_a_cache_only_where_it_is_one_of_heads() -> None:
         assert told["cache"] is None and note in told["why"]["cache"]
     with pytest.raises(UnsupportedError, match="made of native models only"):
         next(sharing_steps(open_live(zoo_model("llama"))))
+
+
+def test_the_page_is_told_what_turns_and_how_q_is_made() -> None:
+    def told(kind: str) -> tuple[bool, bool, list[str]]:
+        model = describe("x", open_live(zoo_model(kind)))
+        return model["rotates"], model["rotation"] is not None, model["q_made"]
+
+    assert told("llama") == (True, True, [])
+    assert told("deepseek_v3") == (True, False, ["latent"])
+    assert told("gemma3") == (True, False, ["qk-norm"])
+    assert told("bloom") == told("gpt2") == (False, False, ["bias"])
+    assert told("falcon-rw")[:2] == (False, False)

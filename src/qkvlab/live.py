@@ -255,6 +255,15 @@ class LiveModel(Model):
         return self.family.centred
 
     @property
+    def rotates(self) -> bool:
+        return self.family.rotation != "none" and not getattr(self.hf.config.get_text_config(), "alibi", False)
+
+    @property
+    def latent_queries(self) -> bool:
+        """Whether q is x W_down, normalised, W_up (DeepSeek V3), and no one W_q."""
+        return bool(getattr(self.hf.config.get_text_config(), "q_lora_rank", None))
+
+    @property
     def badge(self) -> str:
         """As `Model.badge`; where a head address could mean several attentions, also which one it means."""
         return self.spec.name + (f" · {self.attention} attention" if len(self.family.stacks) > 1 else "")

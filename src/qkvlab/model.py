@@ -140,6 +140,11 @@ class Model:
         return self.spec.family == "gpt2"
 
     @property
+    def rotates(self) -> bool:
+        """Whether q and k are turned by their positions, in whatever way."""
+        return self.spec.rotation is not None
+
+    @property
     def scale(self) -> float:
         """What q · k is multiplied by in every layer."""
         return float(self.spec.d_head**-0.5)

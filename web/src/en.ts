@@ -238,8 +238,9 @@ export const en = {
     times: (factor: number) => `× ${factor}`,
     project: 'From x to q',
     x: (dims: number) => `x after the norm, ${dims} numbers`,
+    turnedWhere: (position: number) => `turned for position ${position}, in its own way or in some layers only`,
     turned: (position: number) => `turned for position ${position}`,
-    made: { bias: '+ bias', 'qk-norm': '→ qk-norm' },
+    made: { latent: '(two factors, normalised between)', bias: '+ bias', 'qk-norm': '→ qk-norm' },
     notTurned: 'no rotation in this model',
     words: 'In words',
     handsOver: (token: string) => `${token} hands over`,
@@ -282,6 +283,7 @@ export const en = {
     distance: (from: string, to: string) => `Score of ${from} with ${to} if they stood so many tokens apart`,
     distanceTable: ['tokens apart', 'score'],
     noRotation: 'This model does not rotate queries and keys.',
+    otherRotation: 'This model rotates queries and keys, but not in every layer alike, or in a way not known here.',
     pinnedCaption: (head: string) => `Pinned head ${head}`,
   },
   planes: {
@@ -399,6 +401,7 @@ export const en = {
     upTo: 'up to layer',
     kvHeads: 'K/V heads left',
     noRotation: 'This model does not rotate its queries and keys.',
+    otherRotation: 'This model rotates its queries and keys, but not in every layer alike, or in a way not known here.',
     apply: 'Add',
   },
   cache: {

@@ -25,7 +25,7 @@ def describe(name: str, model: Model) -> dict[str, Any]:
         "n_context": spec.n_context,
         "limit": token_limit(spec),
         "start": _start(model),
-        "q_made": ["bias"] * spec.qkv_bias + ["qk-norm"] * spec.qk_norm,
+        "q_made": _q_made(model),
         "causal": spec.causal,
         "has_output": spec.has_output,
         "scale": model.scale,
@@ -33,6 +33,7 @@ def describe(name: str, model: Model) -> dict[str, Any]:
         "window": spec.window,
         "windowed_layers": spec.windowed_layers,
         "rotation": _rotation(spec),
+        "rotates": model.rotates,
         "cache": cache,
         "why": _why(spec, no_cache),
     }
@@ -45,6 +46,12 @@ def _start(model: Model) -> str | None:
     except UnsupportedError:
         return None
     return None if tokenizer.start is None else tokenizer.word(tokenizer.start)
+
+
+def _q_made(model: Model) -> list[str]:
+    """What besides one W_q makes q, in order."""
+    latent = isinstance(model, LiveModel) and model.latent_queries
+    return ["latent"] * latent + ["bias"] * model.spec.qkv_bias + ["qk-norm"] * model.spec.qk_norm
 
 
 def _rotation(spec: ModelSpec) -> dict[str, Any] | None:

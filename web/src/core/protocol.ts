@@ -56,7 +56,7 @@ export interface ModelInfo {
   /** The start token that can be put in front, as it prints; null where there is none, or it stands there anyway. */
   start: string | null;
   /** What besides W_q makes q, in order. */
-  q_made: ('bias' | 'qk-norm')[];
+  q_made: ('latent' | 'bias' | 'qk-norm')[];
   causal: boolean;
   has_output: boolean;
   scale: number;
@@ -64,7 +64,9 @@ export interface ModelInfo {
   score_extras: string;
   window: number | null;
   windowed_layers: number[];
+  /** Null where nothing turns, or where no one rotation holds in all layers. */
   rotation: Rotation | null;
+  rotates: boolean;
   cache: { dtype: string; context: number; rows: CacheRow[] } | null;
   why: { prediction: string | null; cache: string | null; words: string | null };
 }
