@@ -25,6 +25,8 @@ class Options:
     measures: tuple[str, ...] = MEASURES
     layers: tuple[int, ...] | None = None
     """Only these; None: all that have attention. The run stops at the last of them."""
+    examples: bool = True
+    """Whether to keep places of the text; a twin needs none."""
 
 
 @dataclass
@@ -68,10 +70,11 @@ class Example:
     """Characters of the text, like the next two."""
     right: tuple[int, int] | None
     looked: tuple[int, int]
-    """Where the largest weight lies."""
+    """Where the largest weight lies, among the candidates (of a sample: among all keys). (0, 0): outside this text."""
     document: str
     order: int = 0
-    """Of samples: the place's own checksum. The smallest are kept, so any split of a corpus keeps the same."""
+    """Of samples the place's own checksum: the smallest are kept, so any split of a corpus keeps the same. Of others
+    the character of the document where the query begins: among equal weights the first stays."""
 
 
 INTEGERS = {
@@ -156,17 +159,17 @@ class Examples:
     @staticmethod
     def merged(many: Iterable["Examples"]) -> "Examples":
         """The `BEST` of every measure, head and side, and the `SAMPLES` with the smallest checksums: what would have
-        been kept had all been seen at once, in whatever order. Equal weights: by document, then place in its text."""
+        been kept had all been seen at once, in whatever order. Equal weights: by the document's name, then by place."""
         every = Examples.joined(list(many))
         if not len(every):
             return every
         ranks = {name: np.argsort(np.argsort(every.names[name]))[every.codes[name]] for name in NAMES}
         number, side = every.numbers, np.array(every.names["side"])[every.codes["side"]]
         weight = np.where(side == "best", -number["weight"], number["weight"])
-        by = np.where(side == "sample", number["order"], 0)
+        first = np.where(side == "sample", number["order"], 0)
+        then = np.where(side == "sample", 0, weight)
         group = (ranks["measure"], ranks["side"], number["layer"], number["head"])
-        ties = (number["query_start"], ranks["text"], ranks["document"])
-        order = np.lexsort((*ties, np.where(side == "sample", 0, weight), by, *group))
+        order = np.lexsort((number["order"], ranks["document"], then, first, *group))
         keys = np.stack([each[order] for each in group])
         starts = np.flatnonzero(np.r_[True, (keys[:, 1:] != keys[:, :-1]).any(axis=0)])
         within = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
@@ -186,7 +189,7 @@ class Counts:
     sums: dict[str, Sum] = field(default_factory=dict)
     """`distance` (tokens), `entropy` (nats), `mass:first` and its like, `write`, `share`."""
     z: Array = None
-    """[layer, head, d_value] float64: sum of the blends over positions but the first of each window; None: not asked."""
+    """[layer, head, d_value] float64: sum of the blends over positions but each window's first; None: not asked."""
     z_n: int = 0
     examples: Examples = field(default_factory=Examples)
     skipped: dict[str, int] = field(default_factory=dict)
