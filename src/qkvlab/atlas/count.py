@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
+from .._parallel import one_blas_thread
 from .._shapes import Array, Float
 from ..errors import HeadError, UnsupportedError, one_of
 from ..model import Model
@@ -106,8 +107,9 @@ def count_document(model: Model, document: Document, options: Options | None = N
     if kept is not None:
         totals.counts.examples = kept.done()
     if "clark" in options.measures and not model.spec.causal and document.words:
-        for found in count_clark(model, document, layers, totals.counts):
-            totals.tally(*found)
+        with one_blas_thread():
+            for found in count_clark(model, document, layers, totals.counts):
+                totals.tally(*found)
     return totals.counts
 
 
@@ -132,6 +134,11 @@ class _WindowCount:
         self.sampled_at = np.zeros((n_layer, n_head, n_sample), np.int32)
 
     def run(self) -> None:
+        """Walk through the window, and add what came out."""
+        with one_blas_thread():
+            self._walk()
+
+    def _walk(self) -> None:
         queries = self.window.queries
         z: list[Array] = []
         for row, seen in enumerate(walk(self.model, self.window.ids, self.totals.layers)):
@@ -201,7 +208,8 @@ def count_random(model: Model, seed: int, number: int, options: Options | None =
     totals = Totals(model.spec, layers, f"random:{number:03d}")
     size = min(options.window, model.spec.n_context)
     for text, ending in zip(random_texts(model, seed, number, size), ("", f":{CONTROL}"), strict=True):
-        hits, mass, chance = _repeats(model, text, layers)
+        with one_blas_thread():
+            hits, mass, chance = _repeats(model, text, layers)
         totals.counts.n_token += len(text.ids)
         totals.counts.n_window += 1
         for at, kind in enumerate(KINDS):

@@ -30,7 +30,8 @@ class Weighed:
     def n_heaviest(self) -> Int[Array, "head query"]:
         """How many keys have the row's largest weight: packed to bits, eight keys are counted at once."""
         bits = np.packbits(self.e == self.top[..., None], axis=-1)
-        bits = np.pad(bits, ((0, 0), (0, 0), (0, -bits.shape[-1] % 8)))
+        if rest := -bits.shape[-1] % 8:
+            bits = np.concatenate([bits, np.zeros((*bits.shape[:2], rest), np.uint8)], axis=-1)
         counted: Array = np.bitwise_count(bits.view(np.uint64)).sum(axis=-1, dtype=np.int64)
         return counted
 
