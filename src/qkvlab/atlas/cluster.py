@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import MissingExtraError, SourceError
+from .store import tokens_in
 from .tasks import Job, Part, Task, Told, count_part
 from .workers import Files, Hands
 
@@ -94,7 +95,7 @@ def _finished(ray: Any, running: dict[Any, tuple[Task, Any]], idle: list[Any], t
         task, actor = running.pop(reference)
         files: Files = ray.get(reference)
         idle.append(actor)
-        told(task.part.n_character)
+        told(task.part.n_character, tokens_in(files))
         yield task.part, files
 
 

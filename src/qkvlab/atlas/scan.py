@@ -23,9 +23,15 @@ from .summary import Atlas, model_facts, summarise
 from .tasks import RANDOM, RANDOM_TEXTS, Job, Part, Task, plan, tasks
 from .workers import Hands, here, processes
 
-Progress = Callable[[str, int, int], None]
-"""`progress(stage, done, of)`: scan and twin in characters of text, checks in model runs."""
-SILENT: Progress = lambda stage, done, of: None  # noqa: E731
+Progress = Callable[[str, int, int, int], None]
+"""`progress(stage, done, of, tokens)`: scan and twin in characters of the corpus and in tokens counted by this very run,
+checks in heads (tokens: 0)."""
+
+
+def silent(stage: str, done: int, of: int, tokens: int) -> None:
+    """Hears nothing."""
+
+
 CAUSAL_WINDOWS, CHECKED = 8, 3
 """Windows a head is ablated in, and heads checked per role: the best ones."""
 
@@ -48,7 +54,7 @@ def scan(
     seed: int = 0,
     field: str = "text",
     allow_config: Sequence[str] = (),
-    progress: Progress = SILENT,
+    progress: Progress = silent,
 ) -> Run:
     """What does every head of this model do in these texts? Count it, and write the folder of a run.
 
@@ -56,7 +62,7 @@ def scan(
     neither, the sample that is shipped. `window` in tokens; `measures` of `MEASURES`; `layers` of all. `workers`
     counts in so many processes, `ray` on a cluster ("local" or an address); the counts are the same. `report_all`
     selects and reports on all documents; `twin` counts the model with shuffled weights (`seed`), too; `causal` ablates
-    the heads that were found. `progress(stage, done, of)`.
+    the heads that were found. `progress(stage, done, of, tokens)`.
 
     Raises SourceError, TextError, UnsupportedError, HeadError or MissingExtraError. What is done when it raises, or
     when the process dies, is kept, and `resume=True` goes on with it.
@@ -111,12 +117,14 @@ def _count(
     finished, of = set(into.numbers), sum(part.n_character for part in parts)
     done = sum(part.n_character for part in parts if part.name in finished)
 
-    def told(n: int) -> None:
-        nonlocal done
-        done += n
-        progress(stage, done, of)
+    counted = 0
 
-    progress(stage, done, of)
+    def told(characters: int, tokens: int) -> None:
+        nonlocal done, counted
+        done, counted = done + characters, counted + tokens
+        progress(stage, done, of, counted)
+
+    progress(stage, done, of, 0)
     last = parts[-1]
     random = Part(RANDOM, last.first + last.n_document, RANDOM_TEXTS, 0)
     todo = [Task(random, ())] if "repeats" in job.options.measures and RANDOM not in finished else []

@@ -89,6 +89,7 @@ SCHEMA: dict[str, dict[str, tuple[str, str]]] = {
 def _arrow() -> Any:
     try:
         import pyarrow
+        import pyarrow.compute
         import pyarrow.parquet
     except ImportError:
         raise MissingExtraError("an atlas", "atlas") from None
@@ -200,6 +201,12 @@ def to_bytes(made: Mapping[str, Any]) -> dict[str, bytes]:
         pa.parquet.write_table(table, sink, compression="zstd", row_group_size=1 << 15)
         found[name] = sink.getvalue().to_pybytes()
     return found
+
+
+def tokens_in(files: Mapping[str, bytes]) -> int:
+    """Tokens of a part on its way."""
+    pa = _arrow()
+    return int(pa.compute.sum(pa.parquet.read_table(pa.BufferReader(files["documents"])).column("n_token")).as_py() or 0)
 
 
 def write_part(folder: Path, files: Mapping[str, bytes]) -> None:

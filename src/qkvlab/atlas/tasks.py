@@ -24,8 +24,8 @@ RANDOM_TEXTS = 16
 RANDOM = "random"
 """The part of the random texts."""
 
-Told = Callable[[int], None]
-"""Hears how many characters (of random texts: 0) have been counted."""
+Told = Callable[[int, int], None]
+"""Hears how many more characters of the corpus (of random texts: 0) are counted, and how many tokens."""
 
 
 class Part(NamedTuple):
@@ -99,14 +99,14 @@ def tasks(documents: Iterator[Document], parts: Sequence[Part], done: Iterable[s
             yield Task(part, own)
 
 
-def count_part(model: Model, job: Job, task: Task, told: Told = lambda n: None) -> dict[str, bytes]:
+def count_part(model: Model, job: Job, task: Task, told: Told = lambda characters, tokens: None) -> dict[str, bytes]:
     """One part, as files of Parquet by the name of their table."""
     counts = []
     if task.part.name == RANDOM:
         for number in range(task.part.n_document):
             counts.append(count_random(model, job.seed, number, job.options))
-            told(0)
+            told(0, counts[-1].n_token)
     for document in task.documents:
         counts.append(count_document(model, document, job.options))
-        told(len(document.text))
+        told(len(document.text), counts[-1].n_token)
     return to_bytes(tables(counts, job.layers, task.part.first))

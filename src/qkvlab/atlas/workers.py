@@ -10,6 +10,7 @@ from multiprocessing import get_context
 
 from ..errors import SourceError
 from ..model import Model
+from .store import tokens_in
 from .tasks import Job, Part, Task, Told, count_part
 
 Files = dict[str, bytes]
@@ -66,7 +67,7 @@ def _finished(running: dict[Future[Files], Task], told: Told) -> Iterator[tuple[
     for future in done:
         task = running.pop(future)
         files = future.result()
-        told(task.part.n_character)
+        told(task.part.n_character, tokens_in(files))
         yield task.part, files
 
 
