@@ -55,6 +55,7 @@ def scan(
     field: str = "text",
     allow_config: Sequence[str] = (),
     progress: Progress = silent,
+    name: str = "",
 ) -> Run:
     """What does every head of this model do in these texts? Count it, and write the folder of a run.
 
@@ -62,7 +63,7 @@ def scan(
     neither, the sample that is shipped. `window` in tokens; `measures` of `MEASURES`; `layers` of all. `workers`
     counts in so many processes, `ray` on a cluster ("local" or an address); the counts are the same. `report_all`
     selects and reports on all documents; `twin` counts the model with shuffled weights (`seed`), too; `causal` ablates
-    the heads that were found. `progress(stage, done, of, tokens)`.
+    the heads that were found. `progress(stage, done, of, tokens)`. `name` is what other processes open an open Model by.
 
     Raises SourceError, TextError, UnsupportedError, HeadError or MissingExtraError. What is done when it raises, or
     when the process dies, is kept, and `resume=True` goes on with it.
@@ -84,7 +85,7 @@ def scan(
     begin(folder, settings(opened, options, files, parts, more), resume)
     throw_away_unfinished([folder, folder / "parts", folder / "twin" / "parts", folder / "causal"])
     run = Run(folder)
-    name = str(model) if isinstance(model, str | Path) else ""
+    name = str(model) if isinstance(model, str | Path) else name
     job = Job(options, tuple(chosen_layers(opened.spec, options.layers)), seed, name, tuple(allow_config))
     hands = _hands(opened, workers, ray)
     _count(corpus, parts, job, hands, run.parts, "scan", progress)
