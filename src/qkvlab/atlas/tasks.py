@@ -6,6 +6,7 @@ cluster, interrupted and gone on with) counts the same documents in the same par
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 from ..errors import SourceError
@@ -92,7 +93,7 @@ def tasks(documents: Iterator[Document], parts: Sequence[Part], done: Iterable[s
     """The parts that are not done, each with its documents, one after the other."""
     finished = set(done)
     for part in parts:
-        own = tuple(document for document, _ in zip(documents, range(part.n_document), strict=False))
+        own = tuple(islice(documents, part.n_document))
         if len(own) < part.n_document:
             raise SourceError("the corpus has fewer documents than when the scan began; its files have changed")
         if part.name not in finished:
