@@ -36,9 +36,14 @@ def is_random(document: str) -> bool:
 
 def halves(documents: Collection[str]) -> tuple[list[str], list[str]]:
     """Documents to select on and documents to report on, by their names' checksums: no order of reading matters."""
-    ordered = sorted(documents, key=lambda name: sha256(name.encode()).digest())
+    ordered = by_checksum(documents)
     middle = len(ordered) // 2
     return ordered[:middle], ordered[middle:]
+
+
+def by_checksum(documents: Collection[str]) -> list[str]:
+    """Documents in an order that knows nothing of how they were read."""
+    return sorted(documents, key=lambda name: sha256(name.encode()).digest())
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class Split:
     def of(documents: Collection[str], measure: str = "", report_all: bool = False) -> "Split":
         """The parts for a measure: `repeats:` has documents of its own, which no other measure knows."""
         pool = [name for name in documents if is_random(name) == measure.startswith("repeats:")]
-        selection, report = (sorted(pool),) * 2 if report_all else halves(pool)
+        selection, report = (by_checksum(pool),) * 2 if report_all else halves(pool)
         return Split(tuple(selection), tuple(report))
 
 
@@ -136,9 +141,8 @@ class Measured:
 
 def measured(table: Table, split: Split) -> Measured:
     """How well does every head do this?"""
-    whole, selection, report = (
-        table.of(names) for names in ({*split.selection, *split.report}, split.selection, split.report)
-    )
+    every = tuple(dict.fromkeys((*split.selection, *split.report)))
+    whole, selection, report = (table.of(names) for names in (every, split.selection, split.report))
     shape, n_document = table.hits.shape[1:], len(report.n)
     offset = best_offset(selection if selection.n.sum() else report)
     baselines = _baselines(report, offset)

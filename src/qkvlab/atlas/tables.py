@@ -23,10 +23,12 @@ class Table:
     baselines: dict[str, Array]
     """Each [document]."""
 
-    def of(self, documents: Collection[str]) -> "Table":
-        """Only these documents, in this table's own order."""
-        kept = np.array([name in set(documents) for name in self.documents], bool)
-        names = tuple(name for name, keep in zip(self.documents, kept, strict=True) if keep)
+    def of(self, documents: Sequence[str]) -> "Table":
+        """Only these documents, in this order: so no order of reading changes a figure."""
+        rank = {name: at for at, name in enumerate(documents)}
+        held = [at for at, name in enumerate(self.documents) if name in rank]
+        kept = np.array(sorted(held, key=lambda at: rank[self.documents[at]]), int)
+        names = tuple(self.documents[at] for at in kept.tolist())
         baselines = {name: values[kept] for name, values in self.baselines.items()}
         return Table(self.measure, names, self.n[kept], self.hits[kept], self.mass[kept], baselines)
 
