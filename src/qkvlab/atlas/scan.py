@@ -25,15 +25,13 @@ from .workers import Hands, here, processes
 
 Progress = Callable[[str, int, int, int], None]
 """`progress(stage, done, of, tokens)`: scan and twin in characters of the corpus and in tokens counted by this very run,
-checks in heads (tokens: 0)."""
+checks in windows (tokens: 0)."""
 
 
 def silent(stage: str, done: int, of: int, tokens: int) -> None:
     """Hears nothing."""
 
 
-CAUSAL_WINDOWS, CHECKED = 8, 3
-"""Windows a head is ablated in, and heads checked per role: the best ones."""
 
 
 def scan(
@@ -145,9 +143,9 @@ def _finish(model: Model, corpus: Corpus, run: Run, job: Job, causal: bool, prog
     }  # fmt: skip
     atlas = summarise(run, run.twin, model_facts(model, job.layers), about, None, _copying(model, job))
     if causal:
-        from .checks import ablations
+        from .checks import run_checks
 
-        found, windows = ablations(model, corpus, run, job, atlas, progress)
+        found, windows = run_checks(model, corpus, run, job, atlas, progress)
         atlas = replace(atlas, run=about | {"causal": {"windows": windows}}).with_ablations(found)
     _write(run, atlas, corpus)
 

@@ -70,9 +70,9 @@ class Job:
         """The model as this job counts it."""
         if not self.twin:
             return model
-        from .twin import shuffled
+        from .twin import twin
 
-        return shuffled(model, self.seed)
+        return twin(model, self.seed)
 
 
 def plan(documents: Iterable[Document]) -> list[Part]:
