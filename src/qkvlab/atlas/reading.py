@@ -94,7 +94,8 @@ def head_index(atlas: AtlasJson, head: str) -> int:
     names = head_names(atlas)
     if head not in names:
         sizes = f"{atlas['model']['n_layer']} layers of {atlas['model']['n_head']} heads"
-        raise HeadError(f"head {shown(head)} is none of {atlas['model']['badge']}: expected 0.0 to {names[-1]} ({sizes})")
+        model = f"{atlas['model']['badge']}, which has {sizes}"
+        raise HeadError(f"head {shown(head)} is none of {model}: expected 0.0 to {names[-1]}")
     return names.index(head)
 
 
@@ -113,8 +114,8 @@ def roles_of(atlas: AtlasJson, head: str) -> list[str]:
 def ranking(atlas: AtlasJson, measure: str) -> list[dict[str, Any]]:
     """How well does every head do this? Best on the whole corpus first; heads that were not scanned are left out.
 
-    Each row: head, n, value, low, high, selection, whole, baselines {name: value}, twin, ablation (null where it was not
-    run), named. Raises AtlasError where there is no such measure.
+    Each row: head, n, value, low, high, selection, whole, baselines {name: value}, twin, ablation (null where it was
+    not run), named. Raises AtlasError where there is no such measure.
     """
     held = atlas["measures"][measure_named(atlas, measure)]
     named = {row["head"]: row for role in atlas["roles"] if role["role"] == measure for row in role["heads"]}
@@ -272,9 +273,11 @@ def _example(row: dict[str, Any], texts: list[str]) -> None:
         _text(row, field)
     _number(row, "weight")
     for field in ("query", "right", "looked"):
-        span = row.get(field)
-        if span is None and field == "right":
-            continue
-        fits = isinstance(span, list) and len(span) == 2 and all(type(place) is int for place in span)
-        if not fits or not 0 <= span[0] <= span[1] <= len(texts[at]):
-            raise _Wrong(f"{field}: expected [start, end] within its text; got {shown(span)}")
+        if row.get(field) is not None or field != "right":
+            _span(row.get(field), field, len(texts[at]))
+
+
+def _span(span: Any, field: str, length: int) -> None:
+    whole = isinstance(span, list) and len(span) == 2 and all(type(place) is int for place in span)
+    if not whole or not 0 <= span[0] <= span[1] <= length:
+        raise _Wrong(f"{field}: expected [start, end] within its text; got {shown(span)}")
