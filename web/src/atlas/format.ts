@@ -4,7 +4,7 @@ import { LAYER, sumOf } from './axes';
 
 /** A share of hits in three digits, a quantity in three significant ones, a layer whole. */
 export function figure(axis: string, value: number | null | undefined): string {
-  if (value === null || value === undefined) return '–';
+  if (value === null || value === undefined || Number.isNaN(value)) return '–';
   if (axis === LAYER) return String(value);
   return sumOf(axis) === null ? signed(value, 3) : significant(value, 3);
 }
