@@ -95,7 +95,8 @@ export interface AtlasRow {
   roles: { role: string; heads: string[] }[];
 }
 
-/** The roles a head is named for. */
+/** The roles a head is named for, the rarest first: they say most. */
 export function rolesOf(roles: readonly { role: string; heads: readonly (string | { head: string })[] }[], head: string): string[] {
-  return roles.filter(({ heads }) => heads.some((held) => (typeof held === 'string' ? held : held.head) === head)).map(({ role }) => role);
+  const own = roles.filter(({ heads }) => heads.some((held) => (typeof held === 'string' ? held : held.head) === head));
+  return own.sort((a, b) => a.heads.length - b.heads.length).map(({ role }) => role);
 }

@@ -1,7 +1,7 @@
 /** Heads in order of a measure or a quantity, with all that stands beside the number. */
 import { addressOf } from '../core/address';
 import { sumOf, valuesOf } from './axes';
-import type { Ablation, Atlas } from './data';
+import { rolesOf, type Ablation, type Atlas } from './data';
 
 export interface RankedHead {
   index: number;
@@ -77,7 +77,7 @@ export function placeOf(atlas: Atlas, axis: string, index: number): { place: num
  */
 export function telling(atlas: Atlas, index: number, count: number): string[] {
   const head = addressOf(index, atlas.model.n_head);
-  const roles = atlas.roles.filter(({ heads }) => heads.some((row) => row.head === head)).map(({ role }) => role);
+  const roles = rolesOf(atlas.roles, head);
   const lead = (measure: string): number => {
     const { low, baselines } = atlas.measures[measure]!;
     return (low[index] ?? -Infinity) - Math.max(0, ...Object.values(baselines).map(({ value }) => value));

@@ -38,7 +38,8 @@ export class Room {
   rows: RankedHead[] = $derived(sorted(this.ranked, this.sort));
   index: number | null = $derived(this.summary && this.head ? indexOf(this.head, this.summary.model.n_head) : null);
   marked: ReadonlySet<number> = $derived(new Set(this.role === null ? [] : this.headsOf(this.role)));
-  named: ReadonlySet<number> = $derived(new Set(this.summary?.roles.flatMap(({ role }) => this.headsOf(role)) ?? []));
+  /** Heads named for what is on an axis. */
+  named: ReadonlySet<number> = $derived(new Set([this.x, this.y].flatMap((axis) => this.headsOf(axis))));
 
   #transport: Transport | null = null;
   /** What an answer is about: a later one is no longer waited for. */

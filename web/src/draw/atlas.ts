@@ -20,7 +20,7 @@ export interface HeadMap {
   shades: Numbers;
   /** Heads of the chosen role; empty: no role is chosen. */
   marked: ReadonlySet<number>;
-  /** Heads that have a role at all. */
+  /** Heads that are named for what is on an axis. */
   named: ReadonlySet<number>;
   /** Heads whose address is written beside them, the most important first. */
   labelled: { index: number; name: string }[];
