@@ -107,8 +107,9 @@ def measure_named(atlas: AtlasJson, measure: str) -> str:
 
 
 def roles_of(atlas: AtlasJson, head: str) -> list[str]:
-    """The roles a head is named for."""
-    return [role["role"] for role in atlas["roles"] if any(row["head"] == head for row in role["heads"])]
+    """The roles a head is named for, the rarest first: they say most."""
+    own = [role for role in atlas["roles"] if any(row["head"] == head for row in role["heads"])]
+    return [role["role"] for role in sorted(own, key=lambda role: len(role["heads"]))]
 
 
 def ranking(atlas: AtlasJson, measure: str) -> list[dict[str, Any]]:

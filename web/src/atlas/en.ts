@@ -2,13 +2,13 @@
 
 /** Universal Dependencies in words that need no grammar book. */
 const RELATIONS: Record<string, string> = {
-  acl: 'noun’s clause', 'acl:relcl': 'relative clause', advcl: 'adverbial clause', advmod: 'adverb', amod: 'adjective',
+  acl: 'noun clause', 'acl:relcl': 'relative clause', advcl: 'adverbial clause', advmod: 'adverb', amod: 'adjective',
   appos: 'apposition', aux: 'auxiliary', 'aux:pass': 'passive auxiliary', case: 'preposition', cc: 'conjunction',
-  ccomp: 'clause as object', compound: 'compound’s first noun', conj: 'second conjunct', cop: 'copula',
-  csubj: 'clause as subject', dep: 'dependent', det: 'determiner', expl: 'expletive', fixed: 'part of a fixed phrase',
-  flat: 'part of a name', iobj: 'indirect object', list: 'list item', mark: 'clause marker', nmod: 'noun’s modifier',
+  ccomp: 'object clause', compound: 'compound part', conj: 'conjunct', cop: 'copula',
+  csubj: 'subject clause', dep: 'dependent', det: 'determiner', expl: 'expletive', fixed: 'phrase part',
+  flat: 'name part', iobj: 'indirect object', list: 'list item', mark: 'clause marker', nmod: 'noun modifier',
   'nmod:poss': 'possessor', nsubj: 'subject', 'nsubj:pass': 'passive subject', nummod: 'number', obj: 'object', obl: 'oblique',
-  'obl:npmod': 'noun as adverb', 'obl:tmod': 'time', parataxis: 'parataxis', punct: 'punctuation mark', vocative: 'vocative',
+  'obl:npmod': 'adverbial noun', 'obl:tmod': 'time', parataxis: 'parataxis', punct: 'punctuation mark', vocative: 'vocative',
   xcomp: 'open complement',
 }; // prettier-ignore
 
@@ -48,13 +48,13 @@ function axis(name: string): string {
     const relation = RELATIONS[syntax[1]!] ?? syntax[1]!;
     // The side says what the later word is; the one that looks is the later word, or forward the earlier one.
     const looksUp = (syntax[2] === 'dependent') !== (syntax[3] !== undefined);
-    const way = syntax[3] ? 'ahead' : 'back';
-    return looksUp ? `${relation} looks ${way} at its head` : `head looks ${way} at its ${relation}`;
+    const ahead = syntax[3] ? ', looking ahead' : '';
+    return looksUp ? `finds what the ${relation} belongs to${ahead}` : `finds a word’s ${relation}${ahead}`;
   }
   const clark = /^clark:(.+?):(normal|transposed)$/.exec(name);
   if (clark) {
     const relation = RELATIONS[clark[1]!] ?? clark[1]!;
-    return clark[2] === 'normal' ? `${relation} → head (Clark)` : `head → ${relation} (Clark)`;
+    return clark[2] === 'normal' ? `${relation} to word (Clark)` : `word to ${relation} (Clark)`;
   }
   return PLAIN[name] ?? name.replace(/^sum:/, '');
 }
