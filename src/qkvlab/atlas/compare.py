@@ -14,7 +14,7 @@ from rich.text import Text
 from .._shapes import Array, Float
 from ..text import printable
 from .naming import title
-from .reading import AtlasJson, head_names
+from .reading import AtlasJson, check_atlas, head_names
 from .show import named_heads
 
 SIZES = ("n_layer", "n_head")
@@ -30,6 +30,7 @@ def compare_runs(first: AtlasJson, second: AtlasJson) -> dict[str, Any]:
     `moved`: heads of the same model whose intervals do not meet, by the distance between the values.
     `correlation`: Spearman's ρ of all heads at each measure that both have (null between two models).
     """
+    first, second = check_atlas(first, "the first run"), check_atlas(second, "the second run")
     same = _same_model(first, second)
     shared = [measure for measure in first["measures"] if measure in second["measures"]]
     roles = dict.fromkeys(role["role"] for atlas in (first, second) for role in atlas["roles"])

@@ -7,12 +7,13 @@ reader's system. A head map is an inline SVG: layers down, heads across, the dar
 import os
 from collections.abc import Iterator
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from ..errors import AtlasError
 from .naming import baseline_title, title
-from .reading import AtlasJson, ExamplesJson, head_names, ranking
+from .reading import AtlasJson, ExamplesJson, check_atlas, head_names, ranking
 
 ROWS = 10
 """Heads of a role's table."""
@@ -59,6 +60,7 @@ def write_report(atlas: AtlasJson, examples: ExamplesJson | None, path: Path) ->
 
 def report(atlas: AtlasJson, examples: ExamplesJson | None = None) -> str:
     """The file's text."""
+    atlas = check_atlas(atlas, "the atlas")
     badge = escape(atlas["model"]["badge"])
     body = "\n".join(
         [
@@ -168,7 +170,7 @@ def marked(text: str, row: dict[str, Any]) -> str:
     spans = {name: row[name] for name in ("query", "right", "looked") if row[name] is not None}
     cuts = sorted({0, len(text), *(cut for span in spans.values() for cut in span)})
     parts = []
-    for start, end in zip(cuts, cuts[1:], strict=False):
+    for start, end in pairwise(cuts):
         kinds = " ".join(name for name, span in spans.items() if span[0] <= start and end <= span[1])
         piece = escape(text[start:end])
         parts.append(f'<mark class="{kinds}">{piece}</mark>' if kinds else piece)

@@ -18,7 +18,8 @@ LARGEST = 64 * 1024**2
 MOST_HEADS, MOST_MEASURES, LONGEST, LONGEST_TEXT = 20_000, 2_000, 2_000, 20_000
 """Heads, measures, characters of a name or sentence, and characters of an example's text."""
 LISTS = ("value", "low", "high", "selection", "whole", "mass")
-TWIN = ("twin", "twin_high")
+OPTIONAL = ("twin", "twin_high", "control", "control_high")
+"""Lists that may be missing: of the shuffled model, and of the same keys on random tokens that do not repeat."""
 
 AtlasJson = dict[str, Any]
 """What atlas.json holds, checked."""
@@ -39,7 +40,10 @@ def read_examples(path: Path) -> ExamplesJson:
 
 
 def check_atlas(value: Any, name: str) -> AtlasJson:
-    """The same object, if it is what docs/atlas.md says. Raises AtlasError, which begins with `name`."""
+    """The same object, if it is what docs/atlas.md says, without baselines that have no number.
+
+    Raises AtlasError, which begins with `name`.
+    """
     try:
         _format(value)
         model = _object(value, "model")
@@ -127,8 +131,9 @@ def ranking(atlas: AtlasJson, measure: str) -> list[dict[str, Any]]:
             continue
         figures = {field: held[field][at] for field in ("value", "low", "high", "selection", "whole")}
         twin = None if held["twin"] is None else held["twin"][at]
+        beside = baselines if held["control"] is None else {**baselines, "control": held["control"][at]}
         ablation = named[head].get("ablation") if head in named else None
-        found = {"head": head, "n": held["n"], **figures, "baselines": baselines, "twin": twin, "ablation": ablation}
+        found = {"head": head, "n": held["n"], **figures, "baselines": beside, "twin": twin, "ablation": ablation}
         rows.append(found | {"named": head in named})
     return sorted(rows, key=lambda row: -math.inf if row["whole"] is None else -row["whole"])
 
@@ -236,13 +241,16 @@ def _measure(held: dict[str, Any], heads: int) -> None:
         _whole(held, field, 0, 10**15)
     for field in LISTS:
         _numbers(held, field, heads)
-    for field in TWIN:
+    for field in OPTIONAL:
         if held.get(field) is not None:
             _numbers(held, field, heads)
         held.setdefault(field, None)
-    for baseline in _object(held, "baselines").values():
-        for field in ("value", "low", "high"):
-            _number(_as_object(baseline, "baselines"), field)
+    for name, baseline in list(_object(held, "baselines").items()):
+        figures = [_as_object(baseline, "baselines").get(field) for field in ("value", "low", "high")]
+        if None in figures:  # nothing was counted in the documents reported on
+            del held["baselines"][name]
+        elif not all(map(_is_number, figures)):
+            raise _Wrong(f"baseline {shown(name)}: expected numbers; got {shown(figures)}")
 
 
 def _roles(roles: list[Any], atlas: AtlasJson) -> None:

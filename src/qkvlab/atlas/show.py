@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ..text import printable, quoted
 from .naming import baseline_title, title
-from .reading import AtlasJson, ExamplesJson, head_index, measure_named, ranking, roles_of
+from .reading import AtlasJson, ExamplesJson, check_atlas, head_index, measure_named, ranking, roles_of
 
 QUERY, KEY = "#2E9BDA", "#E4752B"
 NAMED = 8
@@ -30,6 +30,7 @@ def show_run(
 
     Raises HeadError for a head that the model does not have, AtlasError for a measure that was not scanned.
     """
+    atlas = check_atlas(atlas, "the atlas")
     if head is not None:
         return head_card(atlas, head, top, examples)
     return role_ranking(atlas, role, top) if role is not None else overview(atlas)
@@ -41,7 +42,8 @@ def overview(atlas: AtlasJson) -> RenderableType:
     for held in atlas["roles"]:
         heads = sorted(held["heads"], key=lambda row: -(row["whole"] or 0))
         best = heads[0]
-        name, most = max(best["baselines"].items(), key=lambda pair: pair[1], default=("", None))
+        beside = {name: value for name, value in best["baselines"].items() if value is not None}
+        name, most = max(beside.items(), key=lambda pair: pair[1], default=("", None))
         table.add_row(
             _plain(held["role"]),
             named_heads([row["head"] for row in heads]),
@@ -77,7 +79,8 @@ def role_ranking(atlas: AtlasJson, role: str, top: int = 10) -> RenderableType:
             "" if lost is None else f"{lost:+.3f} {printable(row['ablation']['unit'])}",
             "named" if row["named"] else "",
         )
-    beside = [
+    beside = ["its own score where nothing repeats (--json has it)"] if held["control"] is not None else []
+    beside += [
         f"{baseline_title(name, baseline.get('offset'))} {baseline['value']:.3f} ({_between(baseline)})"
         for name, baseline in held["baselines"].items()
     ]

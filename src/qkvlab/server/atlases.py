@@ -108,17 +108,19 @@ class Atlases:
 
 
 def model_of(atlas: AtlasJson, models: Sequence[dict[str, Any]]) -> str | None:
-    """The model that an atlas is of, by the checksum of its file, else by its name, among those that can be named."""
+    """The model that an atlas is of, by the checksum of its file, else by its name, among those that can be named.
+
+    None where there is none, or where the file of that name is another one now.
+    """
     model, names = atlas["model"], [row["name"] for row in models]
     if checksum := model.get("sha256"):
         pinned = {file.sha256: alias.name for alias in ALIASES.values() for file in alias.files}
         if checksum in pinned:
             return pinned[checksum] if pinned[checksum] in names else None
-        if model["name"] in ALIASES:
+        if model["name"] in {called for alias in ALIASES.values() for called in (alias.name, alias.title)}:
             return None
-    if model["name"] in names:
-        return str(model["name"])
-    return next((row["name"] for row in models if row["title"] == model["badge"]), None)
+    called = (model["name"], model["badge"])
+    return next((row["name"] for row in models if row["name"] in called or row["title"] in called), None)
 
 
 def _row(entry: Entry, models: Sequence[dict[str, Any]]) -> dict[str, Any]:

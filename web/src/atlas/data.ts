@@ -24,6 +24,8 @@ export interface Measure {
   mass: Numbers;
   twin: Numbers | null;
   twin_high: Numbers | null;
+  /** Each head's own score where nothing repeats: measures on random tokens only. */
+  control?: Numbers | null;
 }
 
 export interface Ablation {

@@ -12,11 +12,12 @@ export interface RankedHead {
   whole: number | null;
   selection: number | null;
   twin: number | null;
+  control: number | null;
   ablation: Ablation | null;
   named: boolean;
 }
 
-export type SortBy = 'head' | 'value' | 'whole' | 'selection' | 'twin' | 'ablation';
+export type SortBy = 'head' | 'value' | 'whole' | 'selection' | 'twin' | 'control' | 'ablation';
 export interface Sort {
   by: SortBy;
   /** The smallest first. */
@@ -40,6 +41,7 @@ export function ranked(atlas: Atlas, axis: string): RankedHead[] {
       whole: held ? of('whole') : value,
       selection: of('selection'),
       twin: of('twin'),
+      control: held?.control?.[index] ?? null,
       ablation: named.get(head)?.ablation ?? null,
       named: named.has(head),
     };
