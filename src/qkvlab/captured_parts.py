@@ -38,18 +38,19 @@ def captured_sides(trace: LiveTrace, at: Head, query: int, key: int) -> Sides:
     parts = captured_parts(trace, at.layer, [query, key])
     w, vectors = trace.model.weights.layer(at.layer), parts.vectors
     components, sides = list(parts.components), []
+    biased = w.b_q is not None or w.b_k is not None  # Whisper's keys have none, its queries have
     for side, row, name, head in ((0, query, "q", at.head), (1, key, "k", spec.kv_head(at))):
         x, matrix, bias = vectors[:, side], getattr(w, f"w_{name}"), getattr(w, f"b_{name}")
         made = x @ matrix[head].astype(np.float64)
-        if bias is not None:
-            made = np.concatenate([made, bias[head][None].astype(np.float64)])
+        if biased:
+            made = np.concatenate([made, np.zeros_like(made[:1]) if bias is None else bias[head][None]])
         made = _normed_head(trace, at.layer, name, x.sum(axis=0), matrix, bias, head)(made)
         if name == "q" and family.scaled_q:
             made = made * trace.model.q_scale(at.layer)
         made = _turned(trace, at.layer, made, row)
         hold(trace, made.sum(axis=0), trace.unedited(at.layer, name)[head, row], f"{name} of head {at}")
         sides.append(made)
-    if len(sides[0]) > len(components):
+    if biased:
         components.append(Component("bias of q and k", "bias"))
     return tuple(components), sides[0], sides[1]
 
