@@ -60,12 +60,11 @@ def test_every_family_has_parts_or_says_why_not(kind: str, attention: str) -> No
         with pytest.raises(UnsupportedError, match=REFUSED[kind, attention]):
             why(trace, "#4", "#3", (layers[-1], 1))
         return
-    for head in (Head(layers[-1], 1), Head(layers[0], 0)):
+    for head in (Head(layers[0], 0), Head(layers[-1], 1)):
         found = why(trace, "#6", "#4", head)
         assert found.score == pytest.approx(float(trace.scores(head)[6, 4]), abs=1e-5)
         holds(found)
         assert ("bias by position" in found.apart) == (kind in BY_POSITION)
-    found = why(trace, "#6", "#4", (layers[-1], 1))
     writers = {component.name for component in found.components}
     mixed = trace.spec.no_attention
     below = range(layers[-1])
