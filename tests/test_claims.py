@@ -3,7 +3,7 @@
 Those marked slow (hundreds of passes) are measured again by `make claims` alone. For them a cheaper necessary check
 stands here: the head named as the costliest costs what is stored, and a sample of others no more. The specialists'
 figures need a treebank that is no part of the project: here their intervals and baselines must fit together; what
-counts them is held to planted heads and to a second implementation in test_atlas_metrics.py.
+counts them is held to planted heads and to a second implementation in test_atlas_count.py.
 """
 
 import ast

@@ -20,6 +20,11 @@ def forms(document: Document, *words: int) -> list[str]:
     return [document.text[document.words[at].start : document.words[at].end] for at in words]
 
 
+def line_of(piece: str) -> int:
+    lines = HAND_MADE.read_text().splitlines()
+    return next(at for at, line in enumerate(lines, 1) if piece in line)
+
+
 def test_the_text(documents: dict[str, Document]) -> None:
     assert list(documents) == ["boat", "keeper", "bell", "map"]
     assert documents["boat"].text == "Maria mended the old boat. She painted it can't."
@@ -53,8 +58,8 @@ def test_mentions(documents: dict[str, Document]) -> None:
 def test_brackets_that_do_not_fit(documents: dict[str, Document]) -> None:
     assert [document.problems for name, document in documents.items() if name != "map"] == [[], [], []]
     assert documents["map"].problems == [
-        "map-1: a mention of group 99 closes unopened",
-        "a mention of group 10 never closes",
+        f"hand_made.conllu:{line_of('99)')}: a mention of group 99 closes unopened",
+        f"hand_made.conllu:{line_of('(10-')}: a mention of group 10 never closes",
     ]
     assert {m.group for m in documents["map"].mentions} == {"7", "8", "9"}
 
@@ -68,11 +73,40 @@ def test_a_head_that_is_none(head: str, tmp_path: Path) -> None:
     assert len(document.problems) == 1 and "word 1 has the head" in document.problems[0]
 
 
-@pytest.mark.parametrize("text", ["1\tonly\ttwo\n\n", "x\ta\tb\tc\td\te\tf\tg\th\ti\n\n"])
+GOOD = "1\tyes\tyes\tINTJ\t_\t_\t0\troot\t_\t_\n2\tno\tno\tINTJ\t_\t_\t1\tdep\t_\t_\n\n"
+
+
+@pytest.mark.parametrize(
+    ("broken", "line", "what"),
+    [
+        ("1\tonly\ttwo\n", 1, "3 columns of 10"),
+        ("1\ta\ta\tX\t_\t_\t0\troot\t_\t_\n2\tb\n", 2, "2 columns of 10"),
+        ("x\ta\ta\tX\t_\t_\t0\troot\t_\t_\n", 1, "'x' is no word's number"),
+        ("1\ta\ta\tX\t_\t_\t0\troot\t_\t_\n1\tb\tb\tX\t_\t_\t0\troot\t_\t_\n", 2, "comes twice"),
+        ("2\ta\ta\tX\t_\t_\t0\troot\t_\t_\n", 1, "not numbered from 1 on"),
+        ("1\t\udcff\ta\tX\t_\t_\t0\troot\t_\t_\n", 1, "not UTF-8"),
+        ("1\ta\ta\tX\t_\t_\tzero\troot\t_\t_\n", 1, ""),
+    ],
+)
+@pytest.mark.parametrize("text", ["", "# text = lost words\n"])
+def test_a_broken_line_leaves_its_sentence_out(broken: str, line: int, what: str, text: str, tmp_path: Path) -> None:
+    path = tmp_path / "some.conllu"
+    path.write_bytes((GOOD + text + broken + "\n" + GOOD).encode("utf-8", "surrogateescape"))
+    (document,) = read_treebank(path)
+    known = ["lost", "words"] if text else []
+    assert document.text.split() == ["yes", "no", *known, "yes", "no"]
+    assert [word.form for word in document.words] == ["yes", "no", "yes", "no"]
+    assert [document.text[word.start : word.end] for word in document.words] == ["yes", "no", "yes", "no"]
+    (problem,) = document.problems
+    assert problem.startswith(f"some.conllu:{3 + bool(text) + line}: ")
+    assert what in problem and problem.endswith("the sentence is left out")
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "1\tonly\ttwo\n\n", "# newdoc id = a\n\n", "just some prose\n"])
 def test_what_is_no_conllu_has_one_line(text: str, tmp_path: Path) -> None:
     path = tmp_path / "no.conllu"
     path.write_text(text)
-    with pytest.raises(TextError, match=r"no\.conllu is no CoNLL-U") as caught:
+    with pytest.raises(TextError, match=r"no\.conllu is no CoNLL-U: there is no sentence in it") as caught:
         list(read_treebank(path))
     assert "\n" not in str(caught.value)
 

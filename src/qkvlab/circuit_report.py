@@ -156,6 +156,22 @@ def _layer(source: CircuitSource, layer: int, words: Array, random: np.random.Ge
         return LayerCircuit(layer, _scores(layer, w.w_q, w.w_k, own), _scores(layer, *other, by_itself), heads)
 
 
+def copying_scores(source: CircuitSource) -> Float[Array, "layer head"]:
+    """Does each head that looks at a word raise that same word? `circuit_measures.copying` of every head, in the order
+    of `source.attention_layers`; NaN for a head that has no such score, and for all where no way leads from word to
+    word."""
+    found = np.full((len(source.attention_layers), source.n_head), np.nan)
+    words = None if source.mla else _words(source)
+    for row, layer in enumerate(source.attention_layers if words is not None else ()):
+        w, through = read_layer(source, layer), _read_by(source, layer, words)
+        for head in range(source.n_head):
+            try:
+                found[row, head] = measures.copying(w.w_v[_kv_head(source, Head(layer, head))], w.w_o[head], through)
+            except UnsupportedError:
+                continue
+    return found
+
+
 def head_card(source: CircuitSource, address: Address) -> HeadCard:
     """What kind of circuit is this one head? Its measures, singular values, and the share of every rotation pair.
 

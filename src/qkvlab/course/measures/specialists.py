@@ -7,8 +7,10 @@ of the treebank is kept. Source: Zeldes 2017, the GUM corpus; its own dev split,
 from collections.abc import Callable
 from functools import partial
 
-from ...atlas.metrics import Counts, count_document
-from ...atlas.report import Best, Interval, best_head, measures
+from ...atlas.count import count_document
+from ...atlas.counts import Options
+from ...atlas.statistics import Best, Interval, Split, best_head
+from ...atlas.tables import InMemory
 from ...atlas.treebank import read_treebank
 from ...errors import TextError
 from ..figures import FIGURES, Figure, Lab, Value, digits, figure, percent, plain, whole
@@ -18,24 +20,30 @@ ENOUGH = 30
 """Items a relation must have in the half reported on, to be ranked."""
 RANKED = 4
 """Relations whose figures are kept."""
-SCAN = "atlas.report.best_head of atlas.metrics.count_document over GUM dev, windows of 256 tokens"
+SCAN = "atlas.statistics.best_head of atlas.count.count_document over GUM dev, windows of 256 tokens"
 SIDES = {"head": "head looks back", "dependent": "dependent looks back"}
 
 
-def scanned(lab: Lab) -> list[Counts]:
+def scanned(lab: Lab) -> InMemory:
     """What is counted of every document."""
 
-    def scan() -> list[Counts]:
+    def scan() -> InMemory:
         assert lab.treebank is not None
-        model = lab.model("smollm2")
-        return [count_document(model, document) for document in read_treebank(lab.treebank / "gum-dev.conllu")]
+        model, options = lab.model("smollm2"), Options(measures=("position", "syntax", "coreference"), examples=False)
+        documents = read_treebank(lab.treebank / "gum-dev.conllu")
+        return InMemory([count_document(model, document, options) for document in documents])
 
     return lab.once("scanned", scan)
 
 
 def best(measure: str, lab: Lab) -> Best:
     """The best head at a measure."""
-    return lab.once(f"best {measure}", lambda: best_head(scanned(lab), measure))
+
+    def find() -> Best:
+        counted = scanned(lab)
+        return best_head(counted.table(measure), Split.of(counted.documents(), measure))
+
+    return lab.once(f"best {measure}", find)
 
 
 def relations(lab: Lab) -> list[Best]:
@@ -43,12 +51,12 @@ def relations(lab: Lab) -> list[Best]:
 
     def rank() -> list[Best]:
         found = []
-        for measure in measures(scanned(lab)):
+        for measure in scanned(lab).measures():
             try:
                 found += [best(measure, lab)] if measure.startswith("syntax:") else []
             except TextError:  # there is none of it in one half
                 continue
-        return sorted((one for one in found if one.n >= ENOUGH), key=lambda one: -one.lead)
+        return sorted((one for one in found if one.all.n >= ENOUGH), key=lambda one: -one.lead)
 
     return lab.once("relations", rank)
 
@@ -60,7 +68,7 @@ def ranked(place: int, lab: Lab) -> Best:
 
 def relation_name(one: Best) -> str:
     """nsubj, head looks back."""
-    name, side = one.measure.removeprefix("syntax:").rsplit(":", 1)
+    name, side = one.all.measure.removeprefix("syntax:").rsplit(":", 1)
     return f"{name}, {SIDES[side]}"
 
 
@@ -83,13 +91,13 @@ def _interval(name: str, what: str, of: Callable[[Lab], Best], read: Callable[[B
 def _specialist(name: str, what: str, of: Callable[[Lab], Best], baselines: dict[str, str]) -> None:
     """The figures of one specialist; its value and the baselines' on the half it was not chosen on."""
     _add(f"spec_{name}_head", f"The head that {what}.", plain, of, lambda one: str(one.head))
-    _add(f"spec_{name}_n", f"Items measured, for the head that {what}.", whole, of, lambda one: one.n)
+    _add(f"spec_{name}_n", f"Items measured, for the head that {what}.", whole, of, lambda one: one.all.n)
     _add(f"spec_{name}_whole", f"Share of hits on all documents, of the head that {what}.", digits(2), of,
-         lambda one: one.whole)  # fmt: skip
+         lambda one: float(one.all.whole[one.head]))  # fmt: skip
     _interval(f"spec_{name}", f"Share of hits of the head that {what}", of, lambda one: one.found)
     for short, baseline in baselines.items():
         what_else = f"What the baseline {baseline!r} scores there"
-        _interval(f"spec_{name}_{short}", what_else, of, lambda one, key=baseline: one.baselines[key])  # type: ignore[misc]
+        _interval(f"spec_{name}_{short}", what_else, of, lambda one, key=baseline: one.all.baselines[key])  # type: ignore[misc]
 
 
 for _look, _what in (
@@ -112,19 +120,31 @@ _interval(
 )
 _subject = partial(best, "syntax:nsubj:head")
 _specialist("subject", "looks most often from a predicate back to its subject", _subject, {"offset": "offset"})
-_add("spec_subject_distance", "The best fixed offset there, in words.", whole, _subject, lambda one: one.offset or 0)
+_add(
+    "spec_subject_distance",
+    "The best fixed offset there, in words.",
+    whole,
+    _subject,
+    lambda one: abs(one.all.offset or 0),
+)
 for _place in range(RANKED):
     _of, _name = partial(ranked, _place), f"syntax_{_place + 1}"
     _add(f"spec_{_name}_relation", "The relation, and which side of it comes later.", plain, _of, relation_name)
     _specialist(_name, f"beats a fixed word offset by most but {_place}, at a relation", _of, {"offset": "offset"})
-    _add(f"spec_{_name}_distance", "The best fixed offset there, in words.", whole, _of, lambda one: one.offset or 0)
+    _add(
+        f"spec_{_name}_distance",
+        "The best fixed offset there, in words.",
+        whole,
+        _of,
+        lambda one: abs(one.all.offset or 0),
+    )
 
 
 @figure(digits(2), SCAN, slow=True, corpus=True)
 def spec_pronoun_example(lab: Lab) -> float:
     """Share of pronouns whose antecedent head 13.8 finds, on all documents."""
-    tallies = [counts.tallies["coreference"] for counts in scanned(lab) if "coreference" in counts.tallies]
-    return float(sum(tally.hits[HEAD] for tally in tallies) / sum(tally.n for tally in tallies))
+    table = scanned(lab).table("coreference")
+    return float(table.hits[:, HEAD.layer, HEAD.head].sum() / table.n.sum())
 
 
 @figure(whole, SCAN, slow=True, corpus=True)
@@ -142,12 +162,13 @@ def spec_syntax_above(lab: Lab) -> int:
 @figure(whole, SCAN, slow=True, corpus=True)
 def spec_documents(lab: Lab) -> int:
     """Documents of GUM's dev part that were scanned."""
-    return len(scanned(lab))
+    return len(scanned(lab).documents())
 
 
 @figure(percent(), SCAN, slow=True, corpus=True)
 def spec_skipped(lab: Lab) -> float:
     """Share of dependencies left out because a word shares a token with another."""
-    out = sum(counts.skipped.get("words that share a token", 0) for counts in scanned(lab))
-    asked = sum(tally.n for counts in scanned(lab) for name, tally in counts.tallies.items() if name[:7] == "syntax:")
+    every = scanned(lab).counts
+    out = sum(counts.skipped.get("words that share a token", 0) for counts in every)
+    asked = sum(tally.n for counts in every for name, tally in counts.tallies.items() if name.startswith("syntax:"))
     return out / (out + asked)

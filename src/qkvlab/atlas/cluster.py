@@ -1,0 +1,104 @@
+"""The parts of a scan on a Ray cluster: actors with the model, one part a task; a lost one is done again elsewhere."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..errors import MissingExtraError, SourceError
+from .store import tokens_in
+from .tasks import Job, Part, Task, Told, count_part
+from .workers import Files, Hands
+
+LOCAL = "local"
+"""The address that stands for a cluster of this machine alone, started for the scan."""
+QUIET = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+AGAIN = 3
+"""So often a part whose actor died is tried again."""
+
+
+def cluster(address: str, n: int) -> Hands:
+    """On a Ray cluster: `local` starts one with `n` processors here and ends it afterwards; else the one at an address
+    is joined, with as many actors as it has processors for (at most `n`, if n is not 0).
+
+    Raises MissingExtraError without Ray, SourceError where no cluster answers or a part cannot be counted.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise MissingExtraError("a scan on Ray", "ray") from None
+
+    def count(job: Job, todo: Iterator[Task], told: Told) -> Iterator[tuple[Part, Files]]:
+        if not job.model:
+            raise SourceError("a cluster opens the model by its name or folder; this one is in memory only")
+        started = _join(ray, address, n)
+        try:
+            free = int(ray.available_resources().get("CPU", 1))
+            yield from _spread(ray, job, todo, told, max(1, min(free, n or free)))
+        except ray.exceptions.RayError as error:
+            raise SourceError(
+                f"the cluster could not count a part: {_line(error)}; what is done so far is kept: go on with --resume"
+            ) from None
+        finally:
+            if started:
+                ray.shutdown()
+
+    return count
+
+
+def _join(ray: Any, address: str, n: int) -> bool:
+    """Connect; returns whether the connection is ours to end."""
+    import os
+    import warnings
+
+    if ray.is_initialized():
+        return False
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+    if address == LOCAL:
+        options |= {"address": "local", "include_dashboard": False, "num_cpus": n or None}
+    else:
+        options |= {"address": address}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ray.init(**options)
+    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        raise SourceError(f"no Ray cluster at {address}: {_line(error)}") from None
+    return True
+
+
+def _spread(ray: Any, job: Job, todo: Iterator[Task], told: Told, n: int) -> Iterator[tuple[Part, Files]]:
+    """Hand out parts, one per actor at a time; an actor that died is begun anew by Ray, and its part with it."""
+
+    class Counter:
+        def __init__(self, job: Job) -> None:
+            self.job, self.model = job, job.open()
+
+        def count(self, task: Task) -> Files:
+            return count_part(self.model, self.job, task)
+
+    remote = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=AGAIN)(Counter)
+    idle = [remote.remote(job) for _ in range(n)]
+    running: dict[Any, tuple[Task, Any]] = {}
+    for task in todo:
+        if not idle:
+            yield from _finished(ray, running, idle, told)
+        actor = idle.pop()
+        running[actor.count.remote(task)] = task, actor
+    while running:
+        yield from _finished(ray, running, idle, told)
+
+
+def _finished(ray: Any, running: dict[Any, tuple[Task, Any]], idle: list[Any], told: Told) -> Iterator[tuple[Part, Files]]:
+    done, _ = ray.wait(list(running), num_returns=1)
+    for reference in done:
+        task, actor = running.pop(reference)
+        files: Files = ray.get(reference)
+        idle.append(actor)
+        told(task.part.n_character, tokens_in(files))
+        yield task.part, files
+
+
+def _line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:200]

@@ -1,0 +1,187 @@
+"""The folder of a run: what was asked, the parts that are done, and in the end the atlas."""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._shapes import Array
+from ..errors import SourceError
+from ..model import Model
+from .counts import Options
+from .store import FORMAT, Parts, read_json, write_whole
+from .tables import Moments, Table
+
+if TYPE_CHECKING:
+    from ..live import LiveModel
+    from .tasks import Part
+
+RUN, ATLAS, EXAMPLES = "run.json", "atlas.json", "examples.json"
+
+
+class Run:
+    """A run folder. `Counted`: statistics read it one measure at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        if not (folder / RUN).is_file():
+            raise SourceError(f"{folder} is no atlas run: there is no {RUN} in it; make one with qkvlab atlas scan")
+        self.settings: dict[str, Any] = read_json(folder / RUN)
+        if self.settings.get("format") != FORMAT:
+            raise SourceError(f"{folder}: {RUN} has format {self.settings.get('format')!r}; this version reads {FORMAT}")
+        shape = (int(self.settings["model"]["n_layer"]), int(self.settings["model"]["n_head"]))
+        self.parts = Parts(folder / "parts", shape)
+        self.twin_parts = Parts(folder / "twin" / "parts", shape)
+
+    def measures(self) -> list[str]:
+        return self.parts.measures()
+
+    def documents(self) -> tuple[str, ...]:
+        return self.parts.documents()
+
+    def tokens(self) -> int:
+        return self.parts.tokens()
+
+    def table(self, measure: str) -> Table:
+        """One measure over the documents, in the order of the corpus."""
+        return table_of(self.parts, measure)
+
+    def sums(self) -> dict[str, Moments]:
+        return sums_of(self.parts)
+
+    def mean_z(self, documents: Collection[str]) -> Array:
+        return self.parts.mean_z(documents)
+
+    @cached_property
+    def twin(self) -> "TwinCounts | None":
+        """What was counted of the twin, if it was scanned."""
+        return TwinCounts(self.twin_parts) if self.twin_parts.numbers else None
+
+    @property
+    def atlas(self) -> dict[str, Any]:
+        """The findings, as atlas.json has them. Raises SourceError for a run that is not finished."""
+        if not (self.folder / ATLAS).is_file():
+            raise SourceError(f"{self.folder} is not finished; go on with qkvlab atlas scan ... -o RUN --resume")
+        found: dict[str, Any] = read_json(self.folder / ATLAS)
+        return found
+
+
+class TwinCounts:
+    """The counts of the twin, read as those of a run."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+
+    def measures(self) -> list[str]:
+        return self.parts.measures()
+
+    def documents(self) -> tuple[str, ...]:
+        return self.parts.documents()
+
+    def tokens(self) -> int:
+        return self.parts.tokens()
+
+    def table(self, measure: str) -> Table:
+        return table_of(self.parts, measure)
+
+    def sums(self) -> dict[str, Moments]:
+        return sums_of(self.parts)
+
+    def mean_z(self, documents: Collection[str]) -> Array:
+        return self.parts.mean_z(documents)
+
+
+def table_of(parts: Parts, measure: str) -> Table:
+    """One measure over the documents, in the order of the corpus."""
+    names = parts.documents()
+    n, hits, mass = parts.by_document("counts", names, ("hits", "mass"), measure=measure)
+    return Table(measure, names, n, hits, mass, parts.baselines(measure, names))
+
+
+def sums_of(parts: Parts) -> dict[str, Moments]:
+    """Every quantity over the documents that have it."""
+    found: dict[str, Moments] = {}
+    names = parts.documents()
+    for quantity in sorted(parts.distinct("sums", "quantity")):
+        n, total, squares = parts.by_document("sums", names, ("total", "squares"), quantity=quantity)
+        found[quantity] = (n, total, squares)
+    return found
+
+
+def identity(model: Model) -> dict[str, Any]:
+    """What a model is, so that a run is only ever gone on with by the same one."""
+    spec = model.spec
+    return {
+        "name": spec.name, "badge": model.badge, "family": spec.family, "n_layer": spec.n_layer,
+        "n_head": spec.n_head, "weights": weights_sum(model),
+    }  # fmt: skip
+
+
+def weights_sum(model: Model) -> str:
+    """SHA-256 of the weights: of their files, or, of a live model, of its parameters as they are."""
+    from ..reference import checksum
+
+    if model.native or getattr(model, "checkpoint", None) is not None:
+        return checksum(model, "")
+    return live_sum(model)  # type: ignore[arg-type]
+
+
+def live_sum(model: "LiveModel") -> str:
+    """SHA-256 of the parameters of a live model, by name and value."""
+    from ..models.attending import to_numpy
+
+    total = sha256()
+    for name, values in sorted(model.hf.state_dict().items()):
+        total.update(name.encode())
+        total.update(np.ascontiguousarray(to_numpy(values)).tobytes())
+    return total.hexdigest()
+
+
+def settings(
+    model: Model, options: Options, files: list[Mapping[str, Any]], parts: "list[Part]", more: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What run.json holds: all that the counts depend on, and the plan."""
+    return json.loads(
+        json.dumps(
+            {
+                "format": FORMAT,
+                "model": identity(model),
+                "options": asdict(options) | dict(more),
+                "files": list(files),
+                "plan": [list(part) for part in parts],
+            }
+        )
+    )
+
+
+def check_same(folder: Path, ours: Mapping[str, Any]) -> None:
+    """Is this the run that was begun there? Raises SourceError, saying what differs."""
+    theirs = Run(folder).settings
+    names = {
+        "model": "another model, or other weights", "options": "other options", "files": "other files, or changed ones",
+        "plan": "another corpus",
+    }  # fmt: skip
+    for name, what in names.items():
+        if theirs.get(name) != ours[name]:
+            old, new = theirs.get(name), ours[name]
+            if isinstance(old, dict) and isinstance(new, dict):
+                keys = [key for key in new if old.get(key) != new[key]]
+                what += ": " + ", ".join(f"{key} was {old.get(key)!r}, is {new[key]!r}"[:120] for key in keys[:2])
+            raise SourceError(f"{folder} was begun with {what}; resume it as it was begun, or name another folder")
+
+
+def begin(folder: Path, ours: Mapping[str, Any], resume: bool) -> None:
+    """Make the run's folder, or go on with it. Raises SourceError where it is taken."""
+    if (folder / RUN).is_file():
+        if not resume:
+            raise SourceError(f"{folder} holds a run already; go on with it by --resume, or name another folder")
+        check_same(folder, ours)
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise SourceError(f"{folder} is there and is no atlas run; name a folder that is new or empty")
+    write_whole(folder / RUN, json.dumps(ours, indent=1).encode())
