@@ -20,9 +20,11 @@ def lacking(family: Family) -> str:
     """What is refused by name, in words."""
     gone = []
     if family.rotation == "unknown":
-        gone.append("q_raw, k_raw")
+        gone.append("q_raw, k_raw, why")
     if family.rotation == "unknown" or family.rotated_if:
         gone.append("stop-rotation")
+    if family.rotation != "unknown" and any(stack.keys != "own" for stack in family.stacks.values()):
+        gone.append("why of cross attention")
     if not any(stack.output for stack in family.stacks.values()):
         gone.append("words")
     return ", ".join(gone)

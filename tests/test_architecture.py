@@ -15,7 +15,7 @@ ORDER = (
     ("axes", "_shapes", "_parallel", "_memory"), ("errors",), ("mechanism",), ("scoring",), ("text", "_bytelevel"),
     ("spec",), ("checkpoint",), ("headweights", "models"), ("aim",), ("edits",), ("recording",), ("trace",), ("model",),
     ("reference",), ("livetrace",), ("live",), ("words", "overview", "onehead", "residual", "residual_parts"),
-    ("captured_parts",), ("questions",),
+    ("captured_residual",), ("captured_parts",), ("questions",),
     ("why_score",), ("circuit_measures",), ("circuit_source",), ("circuits",), ("circuit_report",), ("kvtables",),
     ("kvlayers",), ("kvcache",), ("effects", "sharing"), ("grouping",), ("grouped",), ("census",), ("anatomy",),
     ("export",), ("rewrite",), ("regroup",), ("show",), ("show_parts",), ("atlas",), ("server",), ("course",), ("cli",),

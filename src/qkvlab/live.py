@@ -19,6 +19,7 @@ from .model import Model
 from .models.attending import to_numpy
 from .models.hooks import own_layers, reach
 from .models.live_spec import family_of, spec_of, stack_of
+from .models.live_writes import way_of
 from .spec import Head
 from .text import Special, Tokens, from_tokenizer_json
 from .trace import Trace
@@ -164,6 +165,7 @@ class LiveModel(Model):
         self.hf = model
         self.family = family_of(model)
         self.attention, self.stack = stack_of(model, self.family, attention)
+        self.way = way_of(model.config.get_text_config(), self.attention)
         if not self.stack.whole and model.main_input_name != "input_ids":
             raise UnsupportedError(
                 f"{name}: its encoder reads {model.main_input_name}, not token ids; ask for "

@@ -19,7 +19,8 @@ from .trace import Address, Cancelled, Trace
 if TYPE_CHECKING:
     from .live import LiveModel
 
-TAPS = ("x", "normed", "q", "k", "v", "z", "out", "mlp", "final", "turns", "gated")
+TAPS = ("x", "normed", "q", "k", "v", "z", "out", "mlp", "final", "turns", "gated", "cross", "mixer", "embedding",
+        "position", "token type")  # fmt: skip
 """What a run of a live model can keep."""
 
 
@@ -64,6 +65,11 @@ class LiveTrace(Trace):
     def mlp(self, layer: int) -> Float[Array, "query d_model"]:
         self._check_any_layer(layer)
         return self._get(f"layer.{layer}.mlp", 0)
+
+    def step(self, layer: int, role: str) -> Float[Array, "query width"]:
+        """What a step of `models/live_writes.py` gives: an embedding (layer 0), a mixer's write, what enters W_o of
+        the decoder's other attention. Raises UnsupportedError where there is no such step."""
+        return self._get(f"layer.{layer}.{role}", 0)
 
     def x(self, layer: int) -> Float[Array, "query d_model"]:
         if layer != self.spec.n_layer:
@@ -271,7 +277,7 @@ def capture(traces: Sequence[LiveTrace], cancelled: Callable[[], bool] | None = 
         ids[row, real[row]] = torch.tensor(trace.ids, device=ids.device)
         mask[row, real[row]] = 1
     keeper = _Keeper(traces, cancelled)
-    run = Run(model.spec, model.family, model.stack, keeper, real, real)
+    run = Run(model.spec, model.family, model.stack, keeper, real, real, model.way)
     with model.run_lock, running(model.hf, run):
         result = _forward(model, traces, ids, mask, run)
         logits = getattr(result, "logits", None) if model.spec.has_output else None

@@ -23,7 +23,8 @@ class Component:
 
     name: str
     kind: str
-    """embedding, position, head, mlp or bias."""
+    """embedding, position, head, mlp or bias; of captured models also cross (a head of the decoder's other attention)
+    and mixer (a layer's write without heads)."""
     layer: int | None = None
     head: int | None = None
 

@@ -44,7 +44,8 @@ class Why:
     score: float
     """As the model gives it, float32 and edited."""
     apart: dict[str, float]
-    """What is no product of a query and a key: the mask (0: the pair is visible), edits of this very head."""
+    """What is no product of a query and a key: the mask (0: the pair is visible), a soft cap, a bias by position, edits
+    of this very head."""
 
     @property
     def sum(self) -> float:
@@ -103,9 +104,9 @@ def why(trace: Trace, query: str | int, key: str | int, head: Address) -> Why:
 
     q_i · k_j / √d_head = Σ over components a, b of (R_i W_qᵀ a_i) · (R_j W_kᵀ b_j) / √d_head, where Σ a_i and Σ b_j are
     the x that attention reads at i and j: embedding, position, biases, each earlier head's write, each earlier MLP's,
-    every norm on their way frozen at its scale in this run (the norm of q and k per head, too), rotation R inside. The
-    biases of q and k are a component of their own. float64. On an edited trace the parts are the edited run's; what
-    edits do to this head's own q, k or scores is listed apart.
+    every norm on their way (before attention, after a write, of q and k per head) frozen at its scale in this run,
+    rotation R inside. The biases of q and k are a component of their own. float64. On an edited trace the parts are
+    the edited run's; what edits do to this head's own q, k or scores is listed apart.
 
     It says what the score is made of, not what it would be without a part: norms and weights would then differ.
     Raises TokenError for a pair that the mask or an edit hides, HeadError, UnsupportedError.

@@ -14,6 +14,7 @@ from ..mechanism import hidden_keys
 from ..scoring import Scoring
 from ..spec import ModelSpec
 from .live_families import Family, Stack
+from .live_writes import PRE_NORM, Way
 
 OURS = "qkvlab"
 BLOCK_ROWS = 128
@@ -43,6 +44,8 @@ class Run:
     real: list[np.ndarray]
     """For each text, the places of its own tokens among the padded ones: queries."""
     real_keys: list[np.ndarray]
+    way: Way = PRE_NORM
+    """What the residual of this stack is made of."""
     layer: int = -1
     module: Any = None
     """The attention module that is running, or None."""

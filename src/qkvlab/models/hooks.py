@@ -14,6 +14,7 @@ from ..scoring import Scoring
 from . import operators
 from .attending import Run, Stages, to_numpy
 from .live_families import Stack
+from .live_writes import Step
 
 
 def own_layers(base: Any, stack: Stack) -> list[Any]:
@@ -48,9 +49,16 @@ def hook(undo: ExitStack, base: Any, run: Run) -> None:
             if run.keeper.wants("out"):
                 undo.callback(o.register_forward_hook(_leaving(run, "out")).remove)
             if run.family.gated:
-                undo.callback(o.register_forward_pre_hook(_merged(run)).remove)
+                undo.callback(o.register_forward_pre_hook(_entering_o(run, "gated")).remove)
         if mlp is not None and run.keeper.wants("mlp"):
             undo.callback(mlp.register_forward_hook(_leaving(run, "mlp")).remove)
+        for role, module in _steps(layer, run.way.layer, ("cross", "mixer")):
+            if role == "cross":
+                undo.callback(module.register_forward_pre_hook(_entering_o(run, role)).remove)
+            else:
+                undo.callback(module.register_forward_hook(_leaving(run, role)).remove)
+    for role, module in _steps(base, run.way.start, ("embedding", "position", "token type")):
+        undo.callback(module.register_forward_hook(_starting(run, role)).remove)
     final = reach(base, run.stack.final) if run.stack.final else None
     if final is not None:
         undo.callback(final.register_forward_hook(_finishing(run)).remove)
@@ -150,11 +158,27 @@ def _leaving(run: Run, name: str) -> Any:
     return hook
 
 
-def _merged(run: Run) -> Any:
+def _entering_o(run: Run, name: str) -> Any:
     def hook(module: Any, args: Any) -> None:
-        _tell(run, "gated", args[0])
+        _tell(run, name, args[0])
 
     return hook
+
+
+def _starting(run: Run, role: str) -> Any:
+    """What an embedding gives, [batch, token, d]; where it is one for all texts, [1, token, d] or [token, d]."""
+
+    def hook(module: Any, args: Any, output: Any) -> None:
+        given = output.reshape(-1, *output.shape[-2:])
+        _tell(run, role, given.expand(len(run.real), *given.shape[1:]), 0)
+
+    return hook
+
+
+def _steps(below: Any, steps: tuple[Step, ...], roles: tuple[str, ...]) -> list[tuple[str, Any]]:
+    """The modules of those steps of a way that are there, each with its role."""
+    found = [(step.role, reach(below, step.path)) for step in steps if step.role in roles]
+    return [(role, module) for role, module in found if module is not None]
 
 
 def _finishing(run: Run) -> Any:

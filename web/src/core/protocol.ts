@@ -239,7 +239,7 @@ export interface CurveReply {
 /** What a writer into the residual adds to a score, by its part of the query and by its part of the key. */
 export interface Writer {
   name: string;
-  kind: 'embedding' | 'position' | 'head' | 'mlp' | 'bias';
+  kind: 'embedding' | 'position' | 'head' | 'cross' | 'mixer' | 'mlp' | 'bias';
   layer: number | null;
   head: number | null;
   query: number;
