@@ -203,7 +203,7 @@ def test_a_process_that_dies_is_one_line(small: Path, text: Path, tmp_path: Path
                 if int(status[1]) == os.getpid() and b"spawn_main" in command:
                     os.kill(number, signal.SIGKILL)
 
-    with pytest.raises(SourceError, match="ended unasked .*--resume"):
+    with pytest.raises(SourceError, match=r"ended unasked .*--resume"):
         scan(small, tmp_path / "run", [text], window=16, causal=False, workers=2, progress=kill)
     assert Run(tmp_path / "run").parts.numbers
 
@@ -266,7 +266,7 @@ def test_places_that_are_no_runs(small: Path, text: Path, tmp_path: Path) -> Non
     with pytest.raises(SourceError, match="is there and is no atlas run"):
         scan(small, taken, [text], window=16)
     assert [path.name for path in taken.iterdir()] == ["letter.txt"]
-    with pytest.raises(SourceError, match="is no atlas run: there is no run.json"):
+    with pytest.raises(SourceError, match=r"is no atlas run: there is no run\.json"):
         Run(taken)
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "run.json").write_text('{"format": 99, "model": {"n_layer": 1, "n_head": 1}}')
@@ -325,7 +325,9 @@ def test_memory_holds_a_part_and_no_more(
 
 def test_on_the_command_line(small: Path, text: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    done = run("atlas", "scan", str(small), "--text", str(text), str(text), "-o", str(out), "--window", "16", "--no-causal")
+    done = run(
+        "atlas", "scan", str(small), "--text", str(text), str(text), "-o", str(out), "--window", "16", "--no-causal"
+    )
     assert done.status == 0, done.err
     assert "position" in done.out or "looks" in done.out
     shown = json.loads(run("atlas", "show", str(out), "--role", "position:self", "--json").out)

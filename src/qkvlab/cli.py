@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from . import __version__
+from .cli_atlas import atlas
 from .errors import QkvLabError
 
 if TYPE_CHECKING:
@@ -108,6 +109,9 @@ def cli(context: click.Context) -> None:
         context.invoke(play)
 
 
+cli.add_command(atlas)
+
+
 @cli.command()
 @click.argument("model", default=DEFAULT_MODEL)
 @click.option(
@@ -118,11 +122,15 @@ def cli(context: click.Context) -> None:
     help="The address to listen on; one that other machines can reach asks for the token in the printed address.",
 )  # fmt: skip
 @click.option("--no-browser", is_flag=True, help="Print the address and open nothing.")
-def play(model: str, port: int | None, host: str, no_browser: bool) -> None:
+@click.option(
+    "--atlas", "atlases", multiple=True, metavar="RUN", type=click.Path(path_type=Path),
+    help="Show this run of `qkvlab atlas scan` too; may be given more than once.",
+)  # fmt: skip
+def play(model: str, port: int | None, host: str, no_browser: bool, atlases: tuple[Path, ...]) -> None:
     """Open the page: type, drag, and watch a real model's mechanism respond."""
     from .server.run import serve
 
-    serve(model, port=port, host=host, browser=not no_browser, say=click.echo)
+    serve(model, port=port, host=host, browser=not no_browser, atlases=atlases, say=click.echo)
 
 
 @cli.command()

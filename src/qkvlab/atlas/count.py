@@ -13,10 +13,10 @@ from .._shapes import Array, Float
 from ..errors import HeadError, UnsupportedError, one_of
 from ..model import Model
 from ..spec import ModelSpec
-from . import looks, writes
+from . import MEASURES, looks, writes
 from .antecedents import Antecedents
 from .clark import count_clark
-from .counts import MEASURES, Counts, Options, Sum, Tally
+from .counts import Counts, Options, Sum, Tally
 from .examples import Kept
 from .looks import LOOKS, Looks
 from .questions import Kind, Questions

@@ -63,11 +63,12 @@ class _NativeTwin(Model):
         return means
 
 
-class TwinWeights:
+class TwinWeights(Weights):
     """What a forward pass asks of weights, each matrix shuffled when it is first asked for, and kept."""
 
     def __init__(self, weights: Weights, seed: int) -> None:
         self._own, self._seed = weights, seed
+        self.spec, self.layout = weights.spec, weights.layout
         self._layers: dict[int, LayerWeights] = {}
 
     def prefetch(self, layers: Any) -> None:
