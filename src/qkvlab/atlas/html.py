@@ -132,7 +132,7 @@ def _role(atlas: AtlasJson, role: str, examples: ExamplesJson | None) -> Iterato
     yield f"<section><h2>{escape(title(role))} <small class='soft'>{escape(role)}</small></h2>"
     count = f"{held['n']:,} places in the documents reported on, {held['whole_n']:,} in all."
     yield f'<p class="soft">{count} Without a model: {escape("; ".join(beside)) or "nothing to compare"}.</p>'
-    yield f'<div class="role">{head_map(atlas, role)}<div>{_table(rows, held["twin"] is not None)}'
+    yield f'<div class="role">{head_map(atlas, role)}<div>{_table(rows, held.get("twin") is not None)}'
     best = next((row["head"] for row in rows if row["named"]), None)
     yield from _places(examples, best, role) if examples and best else ()
     yield "</div></div></section>"

@@ -139,8 +139,8 @@ def ranking(atlas: AtlasJson, measure: str) -> list[dict[str, Any]]:
         if held["whole"][at] is None and held["value"][at] is None:
             continue
         figures = {field: held[field][at] for field in ("value", "low", "high", "selection", "whole")}
-        twin = None if held["twin"] is None else held["twin"][at]
-        beside = baselines if held["control"] is None else {**baselines, "control": held["control"][at]}
+        twin = None if held.get("twin") is None else held["twin"][at]
+        beside = baselines if held.get("control") is None else {**baselines, "control": held["control"][at]}
         ablation = named[head].get("ablation") if head in named else None
         found = {"head": head, "n": held["n"], **figures, "baselines": beside, "twin": twin, "ablation": ablation}
         rows.append(found | {"named": head in named})
@@ -268,7 +268,6 @@ def _measure(held: dict[str, Any], heads: int) -> None:
     for field in OPTIONAL:
         if held.get(field) is not None:
             _numbers(held, field, heads)
-        held.setdefault(field, None)
     for name, baseline in list(_object(held, "baselines").items()):
         figures = [_as_object(baseline, "baselines").get(field) for field in ("value", "low", "high")]
         if None in figures:  # nothing was counted in the documents reported on

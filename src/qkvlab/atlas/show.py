@@ -64,7 +64,7 @@ def overview(atlas: AtlasJson) -> RenderableType:
 def role_ranking(atlas: AtlasJson, role: str, top: int = 10) -> RenderableType:
     """The heads that do one thing best, beside its baselines, the twin, and what is lost without them."""
     held = atlas["measures"][measure_named(atlas, role)]
-    twin = held["twin"] is not None
+    twin = held.get("twin") is not None
     table = _table("head", "value", "95 %", "all", "other half", *(["twin"] if twin else []), "without it", "")
     rows = ranking(atlas, role)
     for row in rows[:top]:
@@ -79,7 +79,7 @@ def role_ranking(atlas: AtlasJson, role: str, top: int = 10) -> RenderableType:
             "" if lost is None else f"{lost:+.3f} {printable(row['ablation']['unit'])}",
             "named" if row["named"] else "",
         )
-    beside = ["its own score where nothing repeats (--json has it)"] if held["control"] is not None else []
+    beside = ["its own score where nothing repeats (--json has it)"] if held.get("control") is not None else []
     beside += [
         f"{baseline_title(name, baseline.get('offset'))} {baseline['value']:.3f} ({_between(baseline)})"
         for name, baseline in held["baselines"].items()
@@ -106,7 +106,7 @@ def head_card(atlas: AtlasJson, head: str, top: int = 10, examples: ExamplesJson
             _figure(held["value"][at]),
             _between({"low": held["low"][at], "high": held["high"][at]}),
             _figure(best),
-            _figure(None if held["twin"] is None else held["twin"][at]),
+            _figure(None if held.get("twin") is None else held["twin"][at]),
             "named" if measure in roles else "",
         )
     said = "; ".join(title(role) for role in roles) if roles else "named for nothing that was measured"
