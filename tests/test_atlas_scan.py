@@ -337,7 +337,7 @@ def test_on_the_command_line(small: Path, text: Path, tmp_path: Path) -> None:
         ["head", "n", "value", "low", "high", "selection", "whole", "baselines", "twin"]
     ]
     wholes = [row["whole"] for row in shown["heads"]]
-    assert len(wholes) == 12
+    assert len(wholes) == 18
     assert wholes == sorted(wholes, reverse=True)
     wrong = run("atlas", "show", str(out), "--role", "position:selv", "--json")
     assert (wrong.status, wrong.out) == (2, "")
