@@ -1,6 +1,5 @@
 """The command line's door to the atlas: scan, show, compare, report."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import click
 
 from .atlas import MEASURES, WINDOW
+from .cli_common import open_model_with_bar, print_json
 
 OPEN_ENDED = ("--text", "--treebank")
 """Options that take all the files that follow them."""
@@ -77,10 +77,9 @@ def scan(
     same line with --resume goes on.
     """
     from .atlas.scan import scan as run_scan
-    from .cli import _open
     from .export import parse_layers
 
-    opened = _open(model, allow_config)
+    opened = open_model_with_bar(model, allow_config)
     chosen = None if layers is None else parse_layers(layers, opened.spec)
     asked = MEASURES if measures is None else tuple(name.strip() for name in measures.split(","))
 
@@ -143,11 +142,11 @@ def show(run: Path, head: str | None, role: str | None, top: int, json_: bool) -
     found = read_atlas(run)
     badge = found["model"]["badge"]
     if role is not None:
-        _print_json({"model": badge, "role": measure_named(found, role), "heads": ranking(found, role)})
+        print_json({"model": badge, "role": measure_named(found, role), "heads": ranking(found, role)})
     elif head is not None:
-        _print_json({"model": badge, **card(found, head)})
+        print_json({"model": badge, **card(found, head)})
     else:
-        _print_json(found)
+        print_json(found)
 
 
 def _show(run: Path, head: str | None = None, role: str | None = None, top: int = 12) -> None:
@@ -171,7 +170,7 @@ def compare(run: Path, other: Path, json_: bool) -> None:
 
     found = compare_runs(read_atlas(run), read_atlas(other))
     if json_:
-        _print_json(found)
+        print_json(found)
         return
     from .show import stdout_console
 
@@ -189,7 +188,3 @@ def report(run: Path, output: Path) -> None:
     examples = run / "examples.json"
     write_report(read_atlas(run), read_examples(examples) if examples.is_file() else None, output)
     click.echo(f"{output}: {output.stat().st_size:,} bytes")
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False))
