@@ -64,42 +64,126 @@ def test_brackets_that_do_not_fit(documents: dict[str, Document]) -> None:
     assert {m.group for m in documents["map"].mentions} == {"7", "8", "9"}
 
 
-@pytest.mark.parametrize("head", ["9", "1", "_"])
-def test_a_head_that_is_none(head: str, tmp_path: Path) -> None:
-    path = tmp_path / "broken.conllu"
-    path.write_text(f"1\tyes\tyes\tINTJ\t_\t_\t{head}\tobj\t_\t_\n2\tno\tno\tINTJ\t_\t_\t1\tdep\t_\t_\n\n")
-    (document,) = read_treebank(path)
-    assert document.name == "broken" and document.words[0].head is None and document.words[1].head == 0
-    assert len(document.problems) == 1 and "word 1 has the head" in document.problems[0]
-
-
 GOOD = "1\tyes\tyes\tINTJ\t_\t_\t0\troot\t_\t_\n2\tno\tno\tINTJ\t_\t_\t1\tdep\t_\t_\n\n"
 
 
+def row(number: str, form: str, head: str = "0", relation: str = "root", misc: str = "_") -> str:
+    return f"{number}\t{form}\t_\tX\t_\t_\t{head}\t{relation}\t_\t{misc}\n"
+
+
+UNREADABLE = {
+    "1\tonly\ttwo\n": (1, "the line has 3 columns, not 10"),
+    row("1", "a") + "2\tb\n": (2, "the line has 2 columns, not 10"),
+    row("x", "a"): (1, "'x' is no number of a word"),
+    row("1", "a") + row("1", "b"): (2, "the number 1 follows word 1"),
+    row("2", "a"): (1, "the number 2 follows word 0"),
+    row("1", "\udcff"): (1, "the line is not UTF-8 (byte 3)"),
+    row("1", ""): (1, "column 2 is empty"),
+    row("1", "a  b"): (1, "two spaces stand within a column"),
+    row("1-2", "ab") + row("1", "a"): (2, "a range of words reaches to 2 of 1"),
+    row("1-2", "ab") + row("1", "a") + row("2-3", "bc") + row("2", "b", "1") + row("3", "c", "1"): (3, "2-3 follows"),
+    row("8.1", "a"): (1, "there is no word in it"),
+}
+NO_TREE = {
+    row("1", "lost", "3") + row("2", "words", "1"): (1, "word 1 of 2 has the head '3'"),
+    row("1", "lost") + row("2", "words", "_"): (2, "word 2 of 2 has the head '_'"),
+    row("1", "lost") + row("2", "words", "zero"): (2, "word 2 of 2 has the head 'zero'"),
+    row("1", "lost", "1") + row("2", "words"): (1, "the heads from word 1 on go round in a circle"),
+    row("1", "lost") + row("2", "words", "1", "_"): (2, "word 2 has no relation to its head"),
+    row("1-2", "lost words") + row("1", "a", "2") + row("2", "b", "1"): (2, "go round in a circle"),
+    row("1", "lost", "1", "x", "SpaceAfter=No") + row("1.1", "never") + row("2", " words"): (1, "circle"),
+}
+
+
+@pytest.mark.parametrize(("broken", "expected"), [*UNREADABLE.items(), *NO_TREE.items()])
+@pytest.mark.parametrize("comment", ["", "# text = lost words\n"])
+def test_a_broken_line_leaves_its_sentence_out(
+    broken: str, expected: tuple[int, str], comment: str, tmp_path: Path
+) -> None:
+    """What stands before and after is as it was; the text holds its surface wherever that is known."""
+    path = tmp_path / "some.conllu"
+    path.write_bytes((GOOD + comment + broken + "\n" + GOOD).encode("utf-8", "surrogateescape"))
+    (document,) = read_treebank(path)
+    known = ["lost", "words"] if comment or broken in NO_TREE else []
+    assert document.text == " ".join(["yes", "no", *known, "yes", "no"])
+    assert [document.text[word.start : word.end] for word in document.words] == ["yes", "no", "yes", "no"]
+    assert [word.head for word in document.words] == [None, 0, None, 2]
+    assert document.sentences == [range(2), range(2, 4)]
+    line, what = expected
+    (problem,) = document.problems
+    assert problem.startswith(f"some.conllu:{3 + bool(comment) + line}: ") and what in problem
+    assert problem.endswith("; the sentence is left out" if known else "; the sentence is left out, with its text")
+
+
+def test_mentions_of_a_sentence_left_out_are_none(tmp_path: Path) -> None:
+    """They neither stay open nor take a word of another sentence."""
+    path = tmp_path / "some.conllu"
+    lost = row("1", "He", "2", "nsubj", "Entity=(7-person)") + row("2", "saw", "1", "root", "Entity=(8-object")
+    path.write_text(row("1", "Ann", misc="Entity=(7-person)") + "\n" + lost + "\n" + row("1", "It", misc="Entity=8)"))
+    (document,) = read_treebank(path)
+    assert document.text == "Ann He saw It"
+    assert [(mention.group, mention.head) for mention in document.mentions] == [("7", 0)]
+    assert document.problems[1:] == ["some.conllu:6: a mention of group 8 closes unopened"]
+
+
 @pytest.mark.parametrize(
-    ("broken", "line", "what"),
+    ("value", "problem"),
     [
-        ("1\tonly\ttwo\n", 1, "3 columns of 10"),
-        ("1\ta\ta\tX\t_\t_\t0\troot\t_\t_\n2\tb\n", 2, "2 columns of 10"),
-        ("x\ta\ta\tX\t_\t_\t0\troot\t_\t_\n", 1, "'x' is no word's number"),
-        ("1\ta\ta\tX\t_\t_\t0\troot\t_\t_\n1\tb\tb\tX\t_\t_\t0\troot\t_\t_\n", 2, "comes twice"),
-        ("2\ta\ta\tX\t_\t_\t0\troot\t_\t_\n", 1, "not numbered from 1 on"),
-        ("1\t\udcff\ta\tX\t_\t_\t0\troot\t_\t_\n", 1, "not UTF-8"),
-        ("1\ta\ta\tX\t_\t_\tzero\troot\t_\t_\n", 1, ""),
+        ("((7-person)", "no brackets of mentions: ((7-person)"),
+        ("7-person", "no brackets of mentions: 7-person"),
+        ("(7-person)x", "no brackets of mentions: (7-person)x"),
+        ("()", "no brackets of mentions: ()"),
+        ("(e7[1/2]-person)", "a mention in several pieces, e7[1/2], is left out"),
     ],
 )
-@pytest.mark.parametrize("text", ["", "# text = lost words\n"])
-def test_a_broken_line_leaves_its_sentence_out(broken: str, line: int, what: str, text: str, tmp_path: Path) -> None:
+def test_values_that_are_no_brackets(value: str, problem: str, tmp_path: Path) -> None:
     path = tmp_path / "some.conllu"
-    path.write_bytes((GOOD + text + broken + "\n" + GOOD).encode("utf-8", "surrogateescape"))
+    path.write_text(row("1", "Ann", misc=f"Entity={value}"))
     (document,) = read_treebank(path)
-    known = ["lost", "words"] if text else []
-    assert document.text.split() == ["yes", "no", *known, "yes", "no"]
-    assert [word.form for word in document.words] == ["yes", "no", "yes", "no"]
-    assert [document.text[word.start : word.end] for word in document.words] == ["yes", "no", "yes", "no"]
-    (problem,) = document.problems
-    assert problem.startswith(f"some.conllu:{3 + bool(text) + line}: ")
-    assert what in problem and problem.endswith("the sentence is left out")
+    assert document.mentions == [] and document.problems == [f"some.conllu:1: {problem}"]
+
+
+def test_a_value_with_an_equals_sign_is_whole(tmp_path: Path) -> None:
+    """`conllu` cuts a value at its second equals sign; a bracket behind it must not be lost."""
+    path = tmp_path / "some.conllu"
+    misc = "Entity=(1-place-a=b)(2-x=y|SpaceAfter=No"
+    path.write_text(row("1", "It", misc=misc) + row("2", "s", "1", "x", "Entity=2)"))
+    (document,) = read_treebank(path)
+    assert {(m.group, m.first, m.last) for m in document.mentions} == {("1", 0, 0), ("2", 0, 1)}
+    assert document.problems == [] and document.text == "Its"
+
+
+def test_documents_begin_where_the_file_says(tmp_path: Path) -> None:
+    path = tmp_path / "some.conllu"
+    path.write_text(GOOD + "#newdoc id = one\n\n# newdoc\n# newpar\n" + GOOD + "# newdoc id = two = 2\n" + GOOD)
+    assert [(each.name, each.place, len(each.words)) for each in read_treebank(path)] == [
+        ("some", "some.conllu:1", 2), ("one", "some.conllu:4", 0), ("some", "some.conllu:6", 2),
+        ("two = 2", "some.conllu:11", 2),
+    ]  # fmt: skip
+
+
+def test_a_file_that_names_no_document_is_cut_unless_it_has_mentions(tmp_path: Path) -> None:
+    path = tmp_path / "some.conllu"
+    path.write_text(GOOD * 3_000)
+    documents = list(read_treebank(path))
+    assert [document.name for document in documents] == ["some", "some:2", "some:3"]
+    assert [len(document.sentences) for document in documents] == [1_143, 1_143, 714], "7 · 1,143 − 1 = 8,000"
+    path.write_text(row("1", "It", misc="Entity=(1-x)") + "\n" + GOOD * 3_000)
+    assert len(list(read_treebank(path))) == 1
+
+
+def test_prose_without_end_is_no_treebank(tmp_path: Path) -> None:
+    path = tmp_path / "some.conllu"
+    path.write_text("so it goes\n" * 20_001)
+    with pytest.raises(TextError, match="line 20001 follows 20,000 lines without an empty one"):
+        list(read_treebank(path))
+
+
+def test_line_ends_and_marks_of_other_systems(tmp_path: Path) -> None:
+    path = tmp_path / "some.conllu"
+    path.write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
+    (document,) = read_treebank(path)
+    assert document.text == "yes no" and not document.problems
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "1\tonly\ttwo\n\n", "# newdoc id = a\n\n", "just some prose\n"])

@@ -1,20 +1,22 @@
-"""CoNLL-U → documents: words with their places in the text, dependencies, and mentions with their groups."""
+"""CoNLL-U → documents: words with their places in the text, dependencies, and mentions with their groups.
 
-import re
+A sentence whose lines are broken, or whose dependencies are no tree, is left out: its words are none of the document's,
+but its surface still stands in the text where it is known, so that windows fall as they would. Every sentence and every
+mention that is left out is a problem of the document, "file:line: what".
+"""
+
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import MissingExtraError, TextError
+from .brackets import Brackets
+from .sentences import Block, blocks, surface, trouble
 
-BRACKETS = re.compile(r"\(([^()]*)(\))?|([^()]+)\)")
-"""The pieces of an Entity value: an opening, with its closing if it is one word long; or a closing."""
-
-
-COLUMNS = 10
-ID = re.compile(r"[1-9]\d{0,8}(-[1-9]\d{0,8})?|\d{1,9}\.[1-9]\d{0,8}", re.ASCII)
-"""A word, a range of words, an empty node."""
+CUT_AT = 8_000
+"""A file that names no document is cut, between sentences, into documents of about so many characters. Where mentions
+are marked it is not: a group may reach from its beginning to its end."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Mention:
 
 @dataclass
 class Document:
-    """A document as text, with what is known of its words."""
+    """A document as text, with what is known of its words: nothing, if it comes from plain text."""
 
     name: str
     text: str = ""
@@ -56,175 +58,126 @@ class Document:
     mentions: list[Mention] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     """What was left out, each "file:line: what"."""
+    place: str = ""
+    """Where it begins, "file:line"."""
 
 
 def read_treebank(path: Path) -> Iterator[Document]:
-    """The documents of a CoNLL-U file, one after the other; sentences before any `newdoc` are one by the file's name.
+    """The documents of a CoNLL-U file, one after the other; sentences before any `newdoc` are named as the file is.
 
     Words are joined by one space unless SpaceAfter=No; a range line gives the surface of its words; empty nodes are
-    skipped; one space stands between sentences. A sentence with a broken line is left out, with file and line among
-    the document's problems; where its `# text` is given, that stands in the text, so that what follows keeps its
-    place. Raises MissingExtraError without `conllu`, TextError for a file without a sentence.
+    skipped; one space stands between sentences. Raises MissingExtraError without `conllu`, TextError for a file
+    without a sentence that can be read.
     """
     try:
         import conllu
     except ImportError:
         raise MissingExtraError("reading a treebank", "atlas") from None
-    builder, found = _Builder(Document(path.stem), path.name), False
-    for block in _blocks(path):
-        begun = next((line for _, line in block if line.startswith("# newdoc")), None)
-        if begun is not None and not builder.document.text and not builder.document.problems:
-            builder.document.name = begun.partition("=")[2].strip() or path.stem
-        elif begun is not None:
+    builder, found, cuts = _Builder(path.stem, path.name, 1), False, 1
+    first: str | None = None
+    begun = False
+    for block in blocks(path):
+        if block.document is not None:
+            if begun or builder.size or builder.document.problems:
+                yield builder.done()
+            builder, begun = _Builder(block.document or path.stem, path.name, block.first), True
+        elif not begun and builder.size >= CUT_AT and not builder.marked:
             yield builder.done()
-            builder = _Builder(Document(begun.partition("=")[2].strip() or path.stem), path.name)
-        numbers = [at for at, line in block if not line.startswith("#")]
-        if not numbers:
+            cuts += 1
+            builder = _Builder(f"{path.stem}:{cuts}", path.name, block.first)
+        if not block.rows and block.broken is None:
             continue
-        broken = _broken(block)
+        broken = trouble(block)
         if broken is None:
             try:
-                (sentence,) = conllu.parse("\n".join(line for _, line in block) + "\n\n")
-                builder.add(sentence, numbers)
+                builder.add(conllu.parse("\n".join(row for _, row in block.rows) + "\n\n")[0], block)
                 found = True
                 continue
-            except (conllu.exceptions.ParseException, ValueError, TypeError, KeyError) as error:
-                broken = numbers[0], str(error).splitlines()[0][:100]
-        builder.leave_out(broken, next((line for _, line in block if line.startswith("# text =")), ""))
+            except conllu.exceptions.ParseException as error:
+                broken = block.rows[0][0], str(error).splitlines()[0][:100]
+        builder.leave_out(*broken, surface(block))
+        first = first or builder.document.problems[-1]
     if not found:
-        problem = next(iter(builder.document.problems), f"{path.name}: it is empty")
-        raise TextError(f"{path.name} is no CoNLL-U: there is no sentence in it ({problem})")
+        raise TextError(f"{path.name} is no CoNLL-U: there is no sentence in it ({first or 'it is empty'})")
     yield builder.done()
-
-
-def _blocks(path: Path) -> Iterator[list[tuple[int, str]]]:
-    """Sentences as numbered lines; a line that is no UTF-8 as one that cannot be read."""
-    block: list[tuple[int, str]] = []
-    with path.open("rb") as file:
-        for at, data in enumerate(file, 1):
-            line = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="surrogateescape").rstrip("\r\n")
-            if line.strip():
-                block.append((at, line))
-            elif block:
-                yield block
-                block = []
-    if block:
-        yield block
-
-
-def _broken(block: list[tuple[int, str]]) -> tuple[int, str] | None:
-    """The first line that is none of CoNLL-U, and why."""
-    seen: set[str] = set()
-    for at, line in block:
-        if not line.isprintable() and any("\ud800" <= c <= "\udfff" for c in line):
-            return at, "the line is not UTF-8"
-        if line.startswith("#"):
-            continue
-        columns = line.split("\t")
-        if len(columns) != COLUMNS:
-            return at, f"a line has {len(columns)} columns of {COLUMNS}"
-        if not ID.fullmatch(columns[0]) or columns[0] in seen:
-            return at, f"{columns[0][:20]!r} is no word's number, or comes twice"
-        seen.add(columns[0])
-    words = [number for number in seen if number.isdigit()]
-    if {int(number) for number in words} != set(range(1, len(words) + 1)):
-        first = next(at for at, line in block if not line.startswith("#"))
-        return first, f"its {len(words)} words are not numbered from 1 on"
-    return None
 
 
 class _Builder:
     """A document on the way."""
 
-    def __init__(self, document: Document, file: str) -> None:
-        self.document = document
-        self._file = file
-        self._glue = False
-        self._open: dict[str, list[tuple[int, str, int]]] = {}
-        """For every group the mentions that are still open: first word, kind, line."""
-        self._spans: list[tuple[str, str, int, int]] = []
+    def __init__(self, name: str, file: str, line: int) -> None:
+        self.document = Document(name, place=f"{file}:{line}")
+        self.size = 0
+        """Characters so far."""
+        self._file, self._text, self._glue = file, list[str](), False
+        self._brackets = Brackets()
 
-    def add(self, sentence: Any, lines: list[int]) -> None:
-        """One sentence of the file; `lines` are the numbers of its rows."""
-        document = self.document
-        first = len(document.words)
-        rows = [(row, at) for row, at in zip(sentence, lines, strict=True) if isinstance(row["id"], int)]
+    @property
+    def marked(self) -> bool:
+        """Whether any mention is marked in it."""
+        return self._brackets.seen
+
+    def add(self, sentence: Any, block: Block) -> None:
+        """A sentence of the file: its rows as `conllu` reads them, and as they are."""
+        words = self.document.words
+        first = len(words)
         places = self._places(sentence)
-        for row, at in rows:
-            document.words.append(self._word(row, first, len(rows), places[row["id"]], at))
-            self._entities((row["misc"] or {}).get("Entity") or "", len(document.words) - 1, at)
-        if rows:
-            document.sentences.append(range(first, len(document.words)))
+        for row, (line, raw) in zip(sentence, block.rows, strict=True):
+            if not isinstance(row["id"], int):
+                continue
+            head = first + row["head"] - 1 if row["head"] else None
+            relation = row["deprel"] if row["head"] else "root"
+            words.append(Word(row["form"], *places[row["id"]], head, relation, row["upos"], row["feats"] or {}))
+            for problem_line, what in self._brackets.read(raw.rpartition("\t")[2], len(words) - 1, line):
+                self._say(problem_line, what)
+        self.document.sentences.append(range(first, len(words)))
 
-    def leave_out(self, broken: tuple[int, str], text: str) -> None:
-        """A sentence that cannot be read; its text, if it is known, still stands there."""
-        self._say(broken[0], f"{broken[1]}; the sentence is left out")
-        known = text.partition("=")[2].strip()
-        if known:
-            self.document.text += " " * self._glue + known
+    def leave_out(self, line: int, what: str, text: str | None) -> None:
+        """A sentence that cannot be used; its surface, if it is known, still stands in the text."""
+        lost = "" if text else ", with its text"
+        self._say(line, f"{what}; the sentence is left out{lost}")
+        if text:
+            self._put(text)
             self._glue = True
-
-    def _say(self, line: int, what: str) -> None:
-        self.document.problems.append(f"{self._file}:{line}: {what}")
 
     def done(self) -> Document:
         """The document, its mentions with their head words."""
         document = self.document
-        for group, still in self._open.items():
-            for *_, line in still:
-                self._say(line, f"a mention of group {group[:20]} never closes")
-        for group, kind, first, last in sorted(self._spans, key=lambda span: span[2:]):
+        document.text = "".join(self._text)
+        for line, what in self._brackets.unclosed():
+            self._say(line, what)
+        for group, kind, first, last in self._brackets.spans():
             inside = range(first, last + 1)
-            out = [at for at in inside if document.words[at].head not in inside]
-            document.mentions.append(Mention(group, kind, first, last, out[0]))
+            head = next(at for at in inside if document.words[at].head not in inside)
+            document.mentions.append(Mention(group, kind, first, last, head))
         return document
 
-    def _word(self, row: Any, first: int, n_word: int, place: tuple[int, int], line: int) -> Word:
-        head = row["head"]
-        if not isinstance(head, int) or not 0 <= head <= n_word or head == row["id"]:
-            self._say(line, f"word {row['id']} has the head {head!r} among {n_word} words; its dependency is left out")
-            head = 0
-        relation = row["deprel"] if head else "root"
-        target = first + head - 1 if head else None
-        return Word(row["form"], *place, target, relation or "dep", row["upos"] or "X", row["feats"] or {})
+    def _say(self, line: int, what: str) -> None:
+        self.document.problems.append(f"{self._file}:{line}: {what}")
+
+    def _put(self, surface: str) -> int:
+        """Add to the text; where it starts."""
+        glue = " " * (self._glue and self.size > 0)
+        self._text.append(glue + surface)
+        start = self.size + len(glue)
+        self.size = start + len(surface)
+        return start
 
     def _places(self, sentence: Any) -> dict[int, tuple[int, int]]:
-        """Add the sentence's surface to the text; the characters of each word, by its id."""
-        document, places, ranges = self.document, dict[int, tuple[int, int]](), dict[int, Any]()
-        glue = self._glue
+        """Add the sentence's surface to the text; the characters of each word, by its number."""
+        places = dict[int, tuple[int, int]]()
+        forms = {row["id"]: row["form"] for row in sentence if isinstance(row["id"], int)}
         for row in sentence:
-            if isinstance(row["id"], tuple) and row["id"][1] == "-":
-                ranges |= dict.fromkeys(range(row["id"][0], row["id"][2] + 1), row)
-        for row in sentence:
-            if not isinstance(row["id"], int) or row["id"] in places:
+            whole = row["id"]
+            if whole in places or (isinstance(whole, tuple) and whole[1] != "-"):
                 continue
-            whole = ranges.get(row["id"], row)
-            parts = [part for part in sentence if isinstance(part["id"], int) and ranges.get(part["id"]) is whole]
-            start = len(document.text) + glue
-            document.text += " " * glue + whole["form"]
-            forms = [part["form"] for part in parts]
-            for part in parts or [row]:
-                length = len(part["form"]) if "".join(forms) == whole["form"] else len(whole["form"])
-                places[part["id"]] = (start, start + length)
-                start += length if "".join(forms) == whole["form"] else 0
-            glue = (whole["misc"] or {}).get("SpaceAfter") != "No"
-        self._glue = bool(document.text)
+            members = [whole] if isinstance(whole, int) else range(whole[0], whole[2] + 1)
+            start = self._put(row["form"])
+            self._glue = (row["misc"] or {}).get("SpaceAfter") != "No"
+            divided = "".join(forms[at] for at in members) == row["form"]
+            for at in members:
+                length = len(forms[at]) if divided else len(row["form"])
+                places[at] = (start, start + length)
+                start += length if divided else 0
+        self._glue = True
         return places
-
-    def _entities(self, value: str, word: int, line: int) -> None:
-        """Openings and closings of mentions at a word."""
-        for opening, one_word, closing in BRACKETS.findall(value):
-            if closing:
-                still = self._open.get(closing, [])
-                if not still:
-                    self._say(line, f"a mention of group {closing[:20]} closes unopened")
-                    continue
-                first, kind, _ = still.pop()
-                self._spans.append((closing, kind, first, word))
-                continue
-            group, _, rest = opening.partition("-")
-            kind = rest.partition("-")[0]
-            if one_word:
-                self._spans.append((group, kind, word, word))
-            else:
-                self._open.setdefault(group, []).append((word, kind, line))
