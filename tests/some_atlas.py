@@ -16,7 +16,7 @@ BASELINES = {
     "coreference": {"chance": 0.2, "nearest": 0.35},
     "syntax:nsubj:head": {"offset": 0.47},
     "syntax:nmod:poss:dependent": {"offset": 0.9},
-    "repeats:induction": {"chance": 0.01},
+    "repeats:induction": {"chance": 0.3},
 }
 TEXTS = ["The cat drank because it was thirsty.", "😀 Anna said <b>she</b> & 'Bob' left, because she was tired."]
 
