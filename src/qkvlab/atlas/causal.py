@@ -11,11 +11,13 @@ role has few items (n says how many); a loss at the query need not be where the 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
 import numpy as np
 
+from .._parallel import in_parallel
 from .._shapes import Array, Float
 from ..edits import Ablate
 from ..model import Model
@@ -31,8 +33,8 @@ from .windows import Window, windows
 N_WINDOW = 6
 N_HEAD = 2
 """Heads of a role that are checked: the best on the whole corpus."""
-ROWS = 64
-"""Rows of logits at once."""
+ROWS, ROWS_EACH = 64, 8
+"""Rows of logits at once, and those one processor sums up at a time."""
 
 
 @dataclass(frozen=True)
@@ -183,13 +185,21 @@ def _readings(trace: Trace) -> Array:
     """The loss at every position but the last, [position]; or the final vectors, [position, d_model]."""
     if not (trace.spec.causal and trace.spec.has_output):
         return trace.final
-    ids, losses = np.array(trace.ids), []
-    for start in range(0, len(ids) - 1, ROWS):
-        logits = trace.logits_at(slice(start, min(start + ROWS, len(ids) - 1)))
-        logits = logits - logits.max(axis=-1, keepdims=True)
+    ids = np.array(trace.ids)
+    losses = np.zeros(len(ids) - 1)
+
+    def some(start: int, logits: Array) -> None:
+        top = logits.max(axis=-1)
         own = logits[np.arange(len(logits)), ids[start + 1 : start + 1 + len(logits)]]
-        losses.append(np.log(np.exp(logits).sum(axis=-1, dtype=np.float64)) - own)
-    return np.concatenate([np.zeros(0), *losses])
+        total = np.exp(logits - top[:, None]).sum(axis=-1, dtype=np.float64)
+        losses[start : start + len(logits)] = np.log(total) + top - own
+
+    for start in range(0, len(losses), ROWS):
+        logits = trace.logits_at(slice(start, min(start + ROWS, len(losses))))
+        in_parallel([
+            partial(some, start + at, logits[at : at + ROWS_EACH]) for at in range(0, len(logits), ROWS_EACH)
+        ])  # fmt: skip
+    return losses
 
 
 def _change(base: Trace, before: Array, after: Array) -> Float[Array, " position"]:
