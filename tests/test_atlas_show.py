@@ -33,6 +33,13 @@ def test_a_run_without_roles_says_so() -> None:
     assert "No head is named: none is surely better" in said(show_run({**some_atlas(), "roles": []}))
 
 
+def test_a_measure_with_few_places_tells_nothing() -> None:
+    atlas = some_atlas()
+    atlas["measures"]["syntax:nmod:poss:dependent"]["n"] = 29
+    assert "1 more measures have fewer than 30 places" in said(show_run(atlas))
+    assert "possessor" not in said(show_run(atlas, head="1.2"))
+
+
 def test_a_ranking_has_all_that_stands_beside_a_value() -> None:
     text = said(show_run(some_atlas(), role="coreference", top=3))
     rows = [line.split() for line in text.splitlines() if re.match(r"\s+\d\.\d\s", line)]

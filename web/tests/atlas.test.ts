@@ -20,8 +20,11 @@ const HEADS = 30;
 describe('axes', () => {
   it('are the layer, measures that name heads first, and quantities', () => {
     const { roles, measures, sums } = axesOf(atlas);
-    expect(roles).toContain('coreference');
+    expect(roles).toEqual(['coreference', 'repeats:induction', 'syntax:nsubj:head', 'position:previous']);
     expect(measures).toEqual(['syntax:nmod:poss:dependent']);
+    const rare = { ...atlas, measures: { ...atlas.measures, 'syntax:dep:head': { ...atlas.measures['coreference']!, n: 29 } } };
+    expect(axesOf(rare).few).toEqual(['syntax:dep:head']);
+    expect(telling(rare, 8, 9)).not.toContain('syntax:dep:head');
     expect(sums).toEqual(['sum:entropy', 'sum:copying']);
     for (const axis of ['layer', ...roles, ...measures, ...sums]) expect(isAxis(atlas, axis)).toBe(true);
     for (const axis of ['', 'flying', 'sum:flying', 'entropy', 'toString', 'sum:toString']) expect(isAxis(atlas, axis)).toBe(false);

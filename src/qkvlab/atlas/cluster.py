@@ -1,6 +1,7 @@
 """The parts of a scan on a Ray cluster: actors with the model, one part a task; a lost one is done again elsewhere."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ..errors import MissingExtraError, SourceError
@@ -30,28 +31,31 @@ def cluster(address: str, n: int) -> Hands:
     def count(job: Job, todo: Iterator[Task], told: Told) -> Iterator[tuple[Part, Files]]:
         if not job.model:
             raise SourceError("a cluster opens the model by its name or folder; this one is in memory only")
-        started = _join(ray, address, n)
-        try:
-            free = int(ray.available_resources().get("CPU", 1))
-            yield from _spread(ray, job, todo, told, max(1, min(free, n or free)))
-        except ray.exceptions.RayError as error:
-            raise SourceError(
-                f"the cluster could not count a part: {_line(error)}; what is done so far is kept: go on with --resume"
-            ) from None
-        finally:
-            if started:
-                ray.shutdown()
+        with _joined(ray, address, n):
+            try:
+                free = int(ray.available_resources().get("CPU", 1))
+                yield from _spread(ray, job, todo, told, max(1, min(free, n or free)))
+            except ray.exceptions.RayError as error:
+                raise SourceError(
+                    f"the cluster could not count a part: {_line(error)}; what is done so far is kept: "
+                    "go on with --resume"
+                ) from None
 
     return count
 
 
-def _join(ray: Any, address: str, n: int) -> bool:
-    """Connect; returns whether the connection is ours to end."""
+@contextmanager
+def _joined(ray: Any, address: str, n: int) -> Iterator[None]:
+    """Connected, and quiet: no dashboard, no statistics, no line on the terminal. Only our own connection is ended.
+
+    Ray prints on standard output when a worker dies, whatever its options say; so the function that does is put aside.
+    """
     import os
     import warnings
 
     if ray.is_initialized():
-        return False
+        yield
+        return
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
@@ -59,13 +63,24 @@ def _join(ray: Any, address: str, n: int) -> bool:
         options |= {"address": "local", "include_dashboard": False, "num_cpus": n or None}
     else:
         options |= {"address": address}
+    speaker = getattr(getattr(ray, "_private", None), "worker", None)
+    speaks = getattr(speaker, "print_to_stdstream", None)
+    if speaks is not None:
+        speaker.print_to_stdstream = lambda *words, **more: None  # type: ignore[union-attr]
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ray.init(**options)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-        raise SourceError(f"no Ray cluster at {address}: {_line(error)}") from None
-    return True
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                ray.init(**options)
+        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+            raise SourceError(f"no Ray cluster at {address}: {_line(error)}") from None
+        try:
+            yield
+        finally:
+            ray.shutdown()
+    finally:
+        if speaks is not None:
+            speaker.print_to_stdstream = speaks  # type: ignore[union-attr]
 
 
 def _spread(ray: Any, job: Job, todo: Iterator[Task], told: Told, n: int) -> Iterator[tuple[Part, Files]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import AtlasError
 from .naming import baseline_title, title
-from .reading import AtlasJson, ExamplesJson, check_atlas, head_names, ranking
+from .reading import ENOUGH, AtlasJson, ExamplesJson, check_atlas, head_names, ranking, unnamed
 
 ROWS = 10
 """Heads of a role's table."""
@@ -178,21 +178,22 @@ def marked(text: str, row: dict[str, Any]) -> str:
 
 
 def _not_found(atlas: AtlasJson) -> Iterator[str]:
-    named = {role["role"] for role in atlas["roles"]}
-    unnamed = [measure for measure in atlas["measures"] if measure not in named]
-    if not unnamed:
+    nobody, few = unnamed(atlas)
+    if not nobody and not few:
         return
     yield "<h2>What was not found</h2><p>Measured, and no head is surely better than its baselines:</p><ul>"
-    for measure in unnamed:
+    for measure in nobody:
         held, rows = atlas["measures"][measure], ranking(atlas, measure)
         best = (
             f"best: {rows[0]['head']} with {_figure(rows[0]['value'])} ({_between(rows[0])})" if rows else "no numbers"
         )
         most = max(held["baselines"].items(), key=lambda pair: float(pair[1]["value"]), default=None)
         beside = f"; {baseline_title(most[0], most[1].get('offset'))} {most[1]['value']:.3f}" if most else ""
-        few = f"; only {held['n']} places" if held["n"] < 30 else ""
-        yield f"<li>{escape(title(measure))} ({escape(best + beside + few)})</li>"
+        yield f"<li>{escape(title(measure))} ({escape(best + beside)})</li>"
     yield "</ul>"
+    if few:
+        said = "; ".join(title(measure) for measure in few)
+        yield f'<p class="soft">Fewer than {ENOUGH} places, so that they name nobody: {escape(said)}.</p>'
 
 
 def _method(atlas: AtlasJson) -> Iterator[str]:

@@ -21,6 +21,9 @@ LISTS = ("value", "low", "high", "selection", "whole", "mass")
 OPTIONAL = ("twin", "twin_high", "control", "control_high")
 """Lists that may be missing: of the shuffled model, and of the same keys on random tokens that do not repeat."""
 
+ENOUGH = 30
+"""Places without which a measure names nobody."""
+
 AtlasJson = dict[str, Any]
 """What atlas.json holds, checked."""
 ExamplesJson = dict[str, Any]
@@ -122,6 +125,14 @@ def roles_of(atlas: AtlasJson, head: str) -> list[str]:
     """The roles a head is named for, the rarest first: they say most."""
     own = [role for role in atlas["roles"] if any(row["head"] == head for row in role["heads"])]
     return [role["role"] for role in sorted(own, key=lambda role: len(role["heads"]))]
+
+
+def unnamed(atlas: AtlasJson) -> tuple[list[str], list[str]]:
+    """Measures that no head is named for: those with places enough, and those with too few."""
+    named = {role["role"] for role in atlas["roles"]}
+    free = [measure for measure in atlas["measures"] if measure not in named]
+    enough = [measure for measure in free if atlas["measures"][measure]["n"] >= ENOUGH]
+    return enough, [measure for measure in free if measure not in enough]
 
 
 def ranking(atlas: AtlasJson, measure: str) -> list[dict[str, Any]]:

@@ -10,7 +10,17 @@ from rich.text import Text
 
 from ..text import printable, quoted
 from .naming import baseline_title, title
-from .reading import AtlasJson, ExamplesJson, check_atlas, head_index, measure_named, ranking, roles_of
+from .reading import (
+    ENOUGH,
+    AtlasJson,
+    ExamplesJson,
+    check_atlas,
+    head_index,
+    measure_named,
+    ranking,
+    roles_of,
+    unnamed,
+)
 
 QUERY, KEY = "#2E9BDA", "#E4752B"
 NAMED = 8
@@ -51,13 +61,15 @@ def overview(atlas: AtlasJson) -> RenderableType:
             _between(best),
             "" if most is None else f"{_figure(most)} {printable(baseline_title(name))}",
         )
-    named = {held["role"] for held in atlas["roles"]}
-    unnamed = [title(measure) for measure in atlas["measures"] if measure not in named]
+    nobody, few = unnamed(atlas)
     parts: list[RenderableType] = [_about(atlas), Text()]
     parts += [table] if atlas["roles"] else [Text("No head is named: none is surely better than the baselines.")]
     parts += [Text(f"• {printable(said)}", overflow="fold") for said in atlas["findings"]]
-    if unnamed:
-        parts += [Text(), Text(f"No head is named for: {printable('; '.join(unnamed))}", style="dim", overflow="fold")]
+    if nobody:
+        said = "; ".join(title(measure) for measure in nobody)
+        parts += [Text(), Text(f"No head is named for: {printable(said)}", style="dim", overflow="fold")]
+    if few:
+        parts.append(Text(f"{len(few)} more measures have fewer than {ENOUGH} places: they name nobody.", style="dim"))
     return Group(*parts)
 
 
@@ -148,7 +160,11 @@ def _telling(atlas: AtlasJson, at: int, roles: list[str]) -> list[str]:
         best = max((baseline["value"] for baseline in held["baselines"].values()), default=0.0)
         return float(held["low"][at] if held["low"][at] is not None else -1) - best
 
-    others = [name for name, held in atlas["measures"].items() if name not in roles and held["value"][at] is not None]
+    others = [
+        name
+        for name, held in atlas["measures"].items()
+        if name not in roles and held["n"] >= ENOUGH and held["value"][at] is not None
+    ]
     return [*roles, *sorted(others, key=lead, reverse=True)]
 
 

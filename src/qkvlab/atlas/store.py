@@ -89,6 +89,7 @@ SCHEMA: dict[str, dict[str, tuple[str, str]]] = {
 def _arrow() -> Any:
     try:
         import pyarrow
+        import pyarrow.compute
         import pyarrow.parquet
     except ImportError:
         raise MissingExtraError("an atlas", "atlas") from None

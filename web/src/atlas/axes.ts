@@ -3,18 +3,33 @@ import type { Atlas, Baseline, Numbers } from './data';
 
 export const LAYER = 'layer';
 const SUM = 'sum:';
+/** Places without which a measure names nobody. */
+export const ENOUGH = 30;
 
 export interface Groups {
   roles: string[];
   measures: string[];
+  /** Measures with too few places to name anybody. */
+  few: string[];
   sums: string[];
+}
+
+/** What a person asks for first. */
+const KINDS = ['coreference', 'repeats', 'syntax', 'clark', 'position'];
+
+/** The roles in the order they are offered: words before positions, the rarest of a kind first. */
+export function orderedRoles(atlas: Atlas): Atlas['roles'] {
+  const place = (role: string) => KINDS.indexOf(role.split(':')[0]!);
+  return [...atlas.roles].sort((a, b) => place(a.role) - place(b.role) || a.heads.length - b.heads.length);
 }
 
 /** All axes there are: the measures that heads are named for first, then the others, then the quantities. */
 export function axesOf(atlas: Atlas): Groups {
-  const roles = atlas.roles.map(({ role }) => role);
-  const measures = Object.keys(atlas.measures).filter((measure) => !roles.includes(measure));
-  return { roles, measures, sums: Object.keys(atlas.sums).map((name) => SUM + name) };
+  const roles = orderedRoles(atlas).map(({ role }) => role);
+  const others = Object.keys(atlas.measures).filter((measure) => !roles.includes(measure));
+  const enough = (measure: string) => atlas.measures[measure]!.n >= ENOUGH;
+  const [measures, few] = [others.filter(enough), others.filter((measure) => !enough(measure))];
+  return { roles, measures, few, sums: Object.keys(atlas.sums).map((name) => SUM + name) };
 }
 
 /** The name of a quantity's axis without its prefix; null for the others. */
@@ -42,7 +57,7 @@ export function baselinesOf(atlas: Atlas, axis: string): [name: string, baseline
 
 /** Where to begin: the token before against antecedents, if both were measured; else the first role over the layers. */
 export function firstAxes(atlas: Atlas): { x: string; y: string; colour: string; order: string } {
-  const first = atlas.roles[0]?.role ?? Object.keys(atlas.measures)[0] ?? axesOf(atlas).sums[0] ?? LAYER;
+  const first = orderedRoles(atlas)[0]?.role ?? Object.keys(atlas.measures)[0] ?? axesOf(atlas).sums[0] ?? LAYER;
   const both = ['position:previous', 'coreference'].every((measure) => Object.hasOwn(atlas.measures, measure));
   if (both) return { x: 'position:previous', y: 'coreference', colour: LAYER, order: 'coreference' };
   return { x: LAYER, y: first, colour: first, order: first };

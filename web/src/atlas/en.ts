@@ -90,7 +90,7 @@ export const en = {
     x: 'Across',
     y: 'Up',
     colour: 'Colour',
-    groups: { named: 'Heads are named for', measures: 'Measures', sums: 'Quantities' },
+    groups: { named: 'Heads are named for', measures: 'Measures', few: 'Measures with few places', sums: 'Quantities' },
     canvas: 'Every head as a point. Arrow keys go to the nearest head on that side; the ranked table below is its text.',
     point: (head: string, x: string, y: string) => `${head} · ${x} · ${y}`,
     noPoint: (head: string) => `${head}: no number on these axes`,

@@ -1,6 +1,6 @@
 /** Heads in order of a measure or a quantity, with all that stands beside the number. */
 import { addressOf } from '../core/address';
-import { sumOf, valuesOf } from './axes';
+import { ENOUGH, sumOf, valuesOf } from './axes';
 import { rolesOf, type Ablation, type Atlas } from './data';
 
 export interface RankedHead {
@@ -85,7 +85,7 @@ export function telling(atlas: Atlas, index: number, count: number): string[] {
     return (low[index] ?? -Infinity) - Math.max(0, ...Object.values(baselines).map(({ value }) => value));
   };
   const others = Object.keys(atlas.measures)
-    .filter((measure) => !roles.includes(measure) && atlas.measures[measure]!.value[index] !== null)
+    .filter((measure) => !roles.includes(measure) && atlas.measures[measure]!.n >= ENOUGH && atlas.measures[measure]!.value[index] !== null)
     .map((measure) => [measure, lead(measure)] as const)
     .sort((a, b) => b[1] - a[1])
     .map(([measure]) => measure);
