@@ -110,6 +110,11 @@ def following(ids: np.ndarray) -> np.ndarray:
     return 9.0 * np.eye(len(ids), k=1)
 
 
+def first(ids: np.ndarray) -> np.ndarray:
+    """Looks at the first token."""
+    return 9.0 * (np.arange(len(ids)) == 0) * np.ones((len(ids), 1))
+
+
 def duplicate(ids: np.ndarray) -> np.ndarray:
     """Looks at the same token, earlier."""
     return 9.0 * np.tril(ids[:, None] == ids, -1)

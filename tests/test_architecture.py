@@ -18,8 +18,8 @@ ORDER = (
     ("captured_residual",), ("captured_parts",), ("questions",),
     ("why_score",), ("circuit_measures",), ("circuit_source",), ("circuits",), ("circuit_report",), ("kvtables",),
     ("kvlayers",), ("kvcache",), ("effects", "sharing"), ("grouping",), ("grouped",), ("census",), ("anatomy",),
-    ("export",), ("rewrite",), ("regroup",), ("show",), ("show_parts",), ("atlas",), ("server",), ("course",), ("cli",),
-    ("__main__",),
+    ("export",), ("rewrite",), ("regroup",), ("show",), ("show_parts",), ("atlas",), ("server",), ("course",),
+    ("cli_common",), ("cli_atlas",), ("cli",), ("__main__",),
 )  # fmt: skip
 """ARCHITECTURE.md, "The walk", with the small modules in their places. A row imports only from the rows above."""
 

@@ -17,7 +17,8 @@ from terminal import WORDS, Ran, launch, readable, remember_models, run
 CAT = "The cat drank because it was thirsty"
 CAT_TOKENS = ["The", " cat", " drank", " because", " it", " was", " thirsty"]
 COMMANDS = (
-    "ask", "circuits", "course", "find", "group", "inspect", "models", "play", "pull", "trace", "weights", "why",
+    "ask", "atlas", "circuits", "course", "find", "group", "inspect", "models", "play", "pull", "trace", "weights",
+    "why",
 )  # fmt: skip
 pytestmark = pytest.mark.usefixtures("smollm2_path")
 

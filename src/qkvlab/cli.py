@@ -1,6 +1,5 @@
 """The command line: a thin door. Each command asks one function and shows its answer."""
 
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -11,10 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from . import __version__
+from .cli_atlas import atlas
+from .cli_common import open_model_with_bar, print_json, with_bars, with_progress
 from .errors import QkvLabError
 
 if TYPE_CHECKING:
-    from .checkpoint.source import Progress
     from .model import Model
     from .text import Special
 
@@ -108,6 +108,9 @@ def cli(context: click.Context) -> None:
         context.invoke(play)
 
 
+cli.add_command(atlas)
+
+
 @cli.command()
 @click.argument("model", default=DEFAULT_MODEL)
 @click.option(
@@ -118,11 +121,15 @@ def cli(context: click.Context) -> None:
     help="The address to listen on; one that other machines can reach asks for the token in the printed address.",
 )  # fmt: skip
 @click.option("--no-browser", is_flag=True, help="Print the address and open nothing.")
-def play(model: str, port: int | None, host: str, no_browser: bool) -> None:
+@click.option(
+    "--atlas", "atlases", multiple=True, metavar="RUN", type=click.Path(path_type=Path),
+    help="Show this run of `qkvlab atlas scan` too; may be given more than once.",
+)  # fmt: skip
+def play(model: str, port: int | None, host: str, no_browser: bool, atlases: tuple[Path, ...]) -> None:
     """Open the page: type, drag, and watch a real model's mechanism respond."""
     from .server.run import serve
 
-    serve(model, port=port, host=host, browser=not no_browser, say=click.echo)
+    serve(model, port=port, host=host, browser=not no_browser, atlases=atlases, say=click.echo)
 
 
 @cli.command()
@@ -152,7 +159,7 @@ def ask(
     """Ask a token what it looks for, who finds it, what it hands over."""
     from . import questions
 
-    model = _open(model_name, allow_config, quiet=json_)
+    model = open_model_with_bar(model_name, allow_config, quiet=json_)
     trace = model.trace(text, special=special)
     index = questions.token_index(trace.tokens, token)
     landings = None
@@ -165,7 +172,7 @@ def ask(
     answer = questions.ask(trace, index, head, top)
     if json_:
         lists = {name: _dicts(getattr(answer, name)[:top]) for name in ("looking_for", "found_by")}
-        _print_json(answer.to_dict() | lists | {"landings": _dicts(landings and landings[:top])})
+        print_json(answer.to_dict() | lists | {"landings": _dicts(landings and landings[:top])})
         return
     from . import show
 
@@ -190,14 +197,14 @@ def find(
     """Rank the heads by the weight with which one token looks at another."""
     from . import questions
 
-    model = _open(model_name, allow_config, quiet=json_)
+    model = open_model_with_bar(model_name, allow_config, quiet=json_)
     model.weights.prefetch(range(model.spec.n_layer))
     trace = model.trace(text, special=special)
     at, of = questions.token_index(trace.tokens, query), questions.token_index(trace.tokens, key)
     rows = questions.find(trace, at, of)[:top]
     if json_:
         pair = {name: {"index": i, "text": trace.tokens[i]} for name, i in (("query", at), ("key", of))}
-        _print_json({"model": model.badge, "tokens": trace.tokens, **pair, "heads": _dicts(rows)})
+        print_json({"model": model.badge, "tokens": trace.tokens, **pair, "heads": _dicts(rows)})
         return
     from . import show
 
@@ -231,12 +238,12 @@ def why(
     from . import questions
     from .why_score import why as explain
 
-    model = _open(model_name, allow_config, quiet=json_)
+    model = open_model_with_bar(model_name, allow_config, quiet=json_)
     trace = model.trace(text, special=special)
     at, of = questions.token_index(trace.tokens, query), questions.token_index(trace.tokens, key)
     found = explain(trace, at, of, head)
     if json_:
-        _print_json({"tokens": trace.tokens, **found.to_dict(top)})
+        print_json({"tokens": trace.tokens, **found.to_dict(top)})
         return
     from . import show, show_parts
 
@@ -270,7 +277,7 @@ def trace(
     """Write every x, q, k, v and z of a text to a safetensors file."""
     from . import export, show
 
-    model = _open(model_name, allow_config)
+    model = open_model_with_bar(model_name, allow_config)
     chosen = export.parse_layers(layers, model.spec) if layers else None
 
     def announce(size: int) -> None:
@@ -295,11 +302,11 @@ def inspect(model: str, context: int | None, allow_config: tuple[str, ...], json
     """
     from . import anatomy
 
-    found = _with_progress(
+    found = with_progress(
         lambda progress: anatomy.inspect(model, context=context, allow_config=allow_config, progress=progress), model
     )
     if json_:
-        _print_json(found.to_dict())
+        print_json(found.to_dict())
         return
     from . import show
 
@@ -323,13 +330,13 @@ def weights_(model: str, head: str, attention: str, output: Path | None, json_: 
     """
     from . import headweights
 
-    found = _with_progress(
+    found = with_progress(
         lambda progress: headweights.weights(model, head, attention=attention, progress=progress), model
     )
     if output is not None:
         headweights.save_head(found, output)
     if json_:
-        _print_json(headweights.summary(found) | {"output": output})
+        print_json(headweights.summary(found) | {"output": output})
         return
     from . import show
 
@@ -355,12 +362,12 @@ def circuits(model: str, head: str | None, allow_config: tuple[str, ...], top: i
     from . import circuit_report
     from .circuit_source import open_circuit_source
 
-    source = _with_progress(
+    source = with_progress(
         lambda progress: open_circuit_source(model, progress=progress, allow_config=allow_config), model
     )
     found = circuit_report.head_card(source, head) if head else circuit_report.circuits(source)
     if json_:
-        _print_json(found.to_dict())
+        print_json(found.to_dict())
         return
     from . import show, show_parts
 
@@ -410,7 +417,7 @@ def group(
     """
     from . import regroup
 
-    opened = _open(model, allow_config, quiet=json_)
+    opened = open_model_with_bar(model, allow_config, quiet=json_)
     chosen = regroup.choose_layers(layers, opened.spec) if layers is not None else None
 
     def work(progress: Callable[[str, int, int], None]) -> "regroup.Grouping":
@@ -418,9 +425,9 @@ def group(
             opened, kv_heads, output, method=method, layers=chosen, text=text, dtype=dtype, progress=progress
         )
 
-    found = work(lambda what, done, of: None) if json_ else _with_bars(work)
+    found = work(lambda what, done, of: None) if json_ else with_bars(work)
     if json_:
-        _print_json(found.to_dict())
+        print_json(found.to_dict())
         return
     from . import show
 
@@ -435,7 +442,7 @@ def models(json_: bool) -> None:
 
     rows = known()
     if json_:
-        _print_json({"models": _dicts(rows)})
+        print_json({"models": _dicts(rows)})
         return
     from . import show
 
@@ -448,7 +455,7 @@ def pull(name: str) -> None:
     """Download a model into the cache, if it is not there yet."""
     from .checkpoint.source import pull as pull_model
 
-    source = _with_progress(lambda progress: pull_model(name, progress=progress), name)
+    source = with_progress(lambda progress: pull_model(name, progress=progress), name)
     click.echo(f"{source.name} is at {source.path}")
 
 
@@ -465,7 +472,7 @@ def list_modules(json_: bool) -> None:
 
     rows = modules()
     if json_:
-        _print_json({"modules": rows})
+        print_json({"modules": rows})
         return
     from . import show
 
@@ -536,55 +543,6 @@ def _drop(stream: Any) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _open(name: str, allow: tuple[str, ...], quiet: bool = False) -> "Model":
-    from .model import open_model
-
-    return _with_progress(lambda progress: open_model(name, progress=progress, allow_config=allow).alone(), name)
-
-
-Result = TypeVar("Result")
-
-
-def _with_progress(work: Callable[["Progress"], Result], name: str) -> Result:
-    """Run something that may download, with a bar on standard error from the first byte it reports."""
-    bars: list[Any] = []
-
-    def progress(done: int, total: int) -> None:
-        if not bars:
-            from rich.console import Console
-            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-            columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-            bars.append(Progress(*columns, console=Console(stderr=True)))
-            bars[0].start()
-            bars[0].add_task(f"downloading {name}", total=total)
-        bars[0].update(bars[0].task_ids[0], completed=done, total=total)
-
-    try:
-        return work(progress)
-    finally:
-        if bars:
-            bars[0].stop()
-
-
-def _with_bars(work: Callable[[Callable[[str, int, int], None]], Result]) -> Result:
-    """Run something that reports how far it is, with one bar on standard error for each thing it does."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    tasks: dict[str, TaskID] = {}
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-
-        def progress(what: str, done: int, of: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=of)
-            bars.update(tasks[what], completed=done, total=of)
-
-        return work(progress)
-
-
 def _nothing_left(model: "Model", tokens: tuple[str, ...], index: int, json_: bool) -> None:
     note = (
         f"{tokens[index]!r} (#{index}) sees no other token than itself, the first and special ones, "
@@ -592,7 +550,7 @@ def _nothing_left(model: "Model", tokens: tuple[str, ...], index: int, json_: bo
     )
     if json_:
         token = {"index": index, "text": tokens[index]}
-        _print_json({"model": model.badge, "tokens": tokens, "token": token, "landings": [], "note": note})
+        print_json({"model": model.badge, "tokens": tokens, "token": token, "landings": [], "note": note})
     else:
         click.echo(note)
 
@@ -601,7 +559,3 @@ def _dicts(rows: Any) -> Any:
     from dataclasses import asdict
 
     return None if rows is None else [asdict(row) for row in rows]
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False, default=str))

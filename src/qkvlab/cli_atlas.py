@@ -1,13 +1,13 @@
 """The command line's door to the atlas: scan, show, compare, report."""
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .atlas.counts import MEASURES, WINDOW
+from .atlas import MEASURES, WINDOW
+from .cli_common import open_model_with_bar, print_json
 
 OPEN_ENDED = ("--text", "--treebank")
 """Options that take all the files that follow them."""
@@ -40,7 +40,7 @@ def atlas() -> None:
 @atlas.command(cls=TakesFiles)
 @click.argument("model")
 @click.option("--text", multiple=True, type=EXISTING, metavar="FILES…", help="Plain text, JSONL or Parquet.")
-@click.option("--treebank", multiple=True, type=EXISTING, metavar="FILES…", help="CoNLL-U, with Entity brackets or without.")
+@click.option("--treebank", multiple=True, type=EXISTING, metavar="FILES…", help="CoNLL-U, with or without Entity.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="RUN", help="The run's folder.")
 @click.option("--window", type=int, default=WINDOW, show_default=True, metavar="N", help="Tokens of a window.")
 @click.option("--measures", metavar="A,B", help=f"Only some of {', '.join(MEASURES)}.")
@@ -54,8 +54,17 @@ def atlas() -> None:
 @click.option("--resume", is_flag=True, help="Go on with a run that was interrupted.")
 @click.option("--no-twin", is_flag=True, help="Do not scan the model with shuffled weights.")
 @click.option("--no-causal", is_flag=True, help="Do not ablate the heads that are found.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Of the twin and of random tokens.")
-@click.option("--field", default="text", show_default=True, metavar="NAME", help="The field or column of JSONL and Parquet.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Of the twin and of random tokens.",
+)
+@click.option(
+    "--field", default="text", show_default=True, metavar="NAME", help="The field or column of JSONL and Parquet."
+)
 @click.option("--allow-config", multiple=True, metavar="KEY", help="Pass over this configuration key.")
 def scan(
     model: str, text: tuple[Path, ...], treebank: tuple[Path, ...], output: Path, window: int, measures: str | None,
@@ -68,10 +77,9 @@ def scan(
     same line with --resume goes on.
     """
     from .atlas.scan import scan as run_scan
-    from .cli import _open
     from .export import parse_layers
 
-    opened = _open(model, allow_config)
+    opened = open_model_with_bar(model, allow_config)
     chosen = None if layers is None else parse_layers(layers, opened.spec)
     asked = MEASURES if measures is None else tuple(name.strip() for name in measures.split(","))
 
@@ -117,34 +125,38 @@ def _with_speed(work: Callable[[Callable[[str, int, int, int], None]], Any]) -> 
 @atlas.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--head", metavar="HEAD", help="One head's card: all its measures, its roles, its examples.")
-@click.option("--role", metavar="ROLE", help="Every head by one role: coreference, position:previous, syntax:nsubj:head.")
+@click.option(
+    "--role", metavar="ROLE", help="Every head by one role: coreference, position:previous, syntax:nsubj:head."
+)
 @click.option("--top", type=click.IntRange(1), metavar="N", default=12, show_default=True, help="Rows to show.")
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document and nothing else.")
 def show(run: Path, head: str | None, role: str | None, top: int, json_: bool) -> None:
     """What a scan found: the roles, one head, or every head by one role."""
     if head is not None and role is not None:
         raise click.UsageError("--head shows a head by all measures, --role all heads by one; give one of them")
+    from .atlas.reading import card, measure_named, ranking, read_atlas
+
     if not json_:
         _show(run, head, role, top)
         return
-    from .atlas import answers
-    from .atlas.reading import read_atlas
-
     found = read_atlas(run)
+    badge = found["model"]["badge"]
     if role is not None:
-        _print_json(answers.by_role(found, role))
+        print_json({"model": badge, "role": measure_named(found, role), "heads": ranking(found, role)})
     elif head is not None:
-        _print_json(answers.of_head(found, head))
+        print_json({"model": badge, **card(found, head)})
     else:
-        _print_json(found)
+        print_json(found)
 
 
 def _show(run: Path, head: str | None = None, role: str | None = None, top: int = 12) -> None:
-    from .atlas.reading import read_atlas
+    from .atlas.reading import read_atlas, read_examples
     from .atlas.show import show_run
     from .show import stdout_console
 
-    stdout_console().print(show_run(read_atlas(run), head, role, top))
+    places = run / "examples.json"
+    examples = read_examples(places) if head is not None and places.is_file() else None
+    stdout_console().print(show_run(read_atlas(run), head, role, top, examples))
 
 
 @atlas.command()
@@ -153,17 +165,16 @@ def _show(run: Path, head: str | None = None, role: str | None = None, top: int 
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document and nothing else.")
 def compare(run: Path, other: Path, json_: bool) -> None:
     """Two runs side by side: one model on two corpora, or two models on one."""
-    from .atlas.compare import compare_runs
+    from .atlas.compare import compare_runs, comparison
     from .atlas.reading import read_atlas
 
     found = compare_runs(read_atlas(run), read_atlas(other))
     if json_:
-        _print_json(found)
+        print_json(found)
         return
-    from .atlas.show import show_comparison
     from .show import stdout_console
 
-    stdout_console().print(show_comparison(found))
+    stdout_console().print(comparison(found))
 
 
 @atlas.command()
@@ -177,10 +188,3 @@ def report(run: Path, output: Path) -> None:
     examples = run / "examples.json"
     write_report(read_atlas(run), read_examples(examples) if examples.is_file() else None, output)
     click.echo(f"{output}: {output.stat().st_size:,} bytes")
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False))
-
-
-COMMANDS: Sequence[click.Command] = (scan, show, compare, report)

@@ -48,6 +48,10 @@ class RequestError(QkvLabError):
     """A message to the server that is not what docs/protocol.md says."""
 
 
+class AtlasError(QkvLabError):
+    """An atlas that is not there, damaged, or without the measure that was asked for."""
+
+
 class LessonError(QkvLabError):
     """A file of the course that is not what docs/course.md says; the message begins with file and line."""
 

@@ -259,10 +259,15 @@ def check_grouping(spec: ModelSpec, n_shared: int, method: str) -> None:
     """Can this model's K/V heads become so many? Raises UnsupportedError, saying which numbers would do."""
     if method not in METHODS:
         raise UnsupportedError(one_of("the method", method, METHODS))
-    if spec.family != "llama":
+    if spec.family in ("gpt2", "bert"):
         raise UnsupportedError(
             f"{spec.name}: a model of the family {spec.family} has one K/V head per query head and no count of them in "
             "its configuration, so fewer cannot be written; llama, mistral, qwen2 and qwen3 have one"
+        )
+    if spec.family != "llama":
+        raise UnsupportedError(
+            f"{spec.name}: K/V heads are grouped in models of the families llama, mistral, qwen2 and qwen3; how "
+            f"{spec.family} keeps its projections is not written here"
         )
     fewer = [n for n in range(1, spec.n_kv_head) if spec.n_kv_head % n == 0]
     if n_shared in fewer:

@@ -1,5 +1,6 @@
 /** What the page asks the server, and how the answers become one picture. It writes what has come into the store. */
 
+import type { Atlas } from './atlas/data';
 import { layerAndHead } from './core/address';
 import { toWire } from './core/anchors';
 import { waits } from './core/edits';
@@ -177,6 +178,14 @@ export class Asking {
     this.#transport?.ask('why', { ...this.#lab.state(), head, query: open.reply.query, key: keyAt }, (reply) => {
       if (reply.part === 'why') this.#lab.whyParts = { about, reply, error: null };
       if (reply.part === 'error') this.#lab.whyParts = { about, reply: null, error: reply.message };
+    });
+  }
+
+  /** An atlas whole; or why not. */
+  askAtlas(id: string, hear: (atlas: Atlas | null, error: string) => void): void {
+    this.#transport?.ask('atlas', { atlas: id }, (reply) => {
+      if (reply.part === 'atlas') hear(reply.summary, '');
+      if (reply.part === 'error') hear(null, reply.message);
     });
   }
 

@@ -1,5 +1,6 @@
 /** The state of the page: what the person chose, what the server answered, and what follows from both. */
 
+import type { AtlasRow } from './atlas/data';
 import { Asking } from './asking';
 import { follow, fromCaret, fromRange, fromToken, toWire, type Anchor, type Place } from './core/anchors';
 import { editToWire, followEdit, roundShift, waits, withDrag, withTokens, type EditItem } from './core/edits';
@@ -42,7 +43,7 @@ export class Lab {
   byPair = $state(false);
   hideFirst = $state(false);
   principal = $state(false);
-  colour: 'weights' | 'pair' | 'effect' | 'ablation' = $state('weights');
+  colour: 'weights' | 'pair' | 'effect' | 'ablation' | 'atlas' = $state('weights');
   openChip: number | null = $state(null);
   helpOpen = $state(false);
   hint = $state(0);
@@ -53,6 +54,8 @@ export class Lab {
   /** Of the program that answers. */
   version = $state('');
   info: ModelInfo | null = $state.raw(null);
+  /** What is known of the open model's heads, and where that is shown. */
+  atlas: { row: AtlasRow; address: string } | null = $state.raw(null);
   models: KnownModel[] = $state.raw([]);
   /** The model on its way, with the bytes of its download where there is one. */
   loading: { name: string; done: number; total: number } | null = $state.raw(null);

@@ -1,4 +1,4 @@
-"""The causal check of a run: what its named heads change when they are ablated, window by window, each kept when done."""
+"""The causal check of a run: what its named heads change when they are ablated; each window is kept when done."""
 
 import json
 from collections.abc import Callable, Mapping

@@ -29,6 +29,8 @@ from .windows import Window, windows
 OFFSETS = (*range(-5, 0), *range(1, 6))
 """Fixed offsets in words, from the dependent to its head."""
 DIRECTIONS = ("normal", "transposed")
+TIED = np.float32(1 - 1e-6)
+"""A mean over tokens rounds: weights this near to the largest are as large."""
 
 
 def sentences(model: Model, document: Document, counts: Counts) -> Iterator[tuple[Document, Window]]:
@@ -86,7 +88,7 @@ class Dependencies:
         for each in (weights, weights.swapaxes(1, 2)):
             rows = each[:, self.dependent].copy()  # [head, dependency, word]
             rows[:, np.arange(len(self.dependent)), self.dependent] = -1
-            heaviest = rows == rows.max(axis=-1, keepdims=True)
+            heaviest = rows >= rows.max(axis=-1, keepdims=True) * TIED
             right = np.arange(len(self.governor)), self.governor
             hits.append(self._by_relation(heaviest[:, *right] / heaviest.sum(axis=-1)))
             mass.append(self._by_relation(rows[:, *right]))

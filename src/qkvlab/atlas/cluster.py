@@ -22,9 +22,10 @@ def cluster(address: str, n: int) -> Hands:
     Raises MissingExtraError without Ray, SourceError where no cluster answers or a part cannot be counted.
     """
     try:
-        import ray
+        import ray as imported
     except ImportError:
         raise MissingExtraError("a scan on Ray", "ray") from None
+    ray: Any = imported
 
     def count(job: Job, todo: Iterator[Task], told: Told) -> Iterator[tuple[Part, Files]]:
         if not job.model:
@@ -89,7 +90,9 @@ def _spread(ray: Any, job: Job, todo: Iterator[Task], told: Told, n: int) -> Ite
         yield from _finished(ray, running, idle, told)
 
 
-def _finished(ray: Any, running: dict[Any, tuple[Task, Any]], idle: list[Any], told: Told) -> Iterator[tuple[Part, Files]]:
+def _finished(
+    ray: Any, running: dict[Any, tuple[Task, Any]], idle: list[Any], told: Told
+) -> Iterator[tuple[Part, Files]]:
     done, _ = ray.wait(list(running), num_returns=1)
     for reference in done:
         task, actor = running.pop(reference)

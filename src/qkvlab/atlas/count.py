@@ -13,10 +13,10 @@ from .._shapes import Array, Float
 from ..errors import HeadError, UnsupportedError, one_of
 from ..model import Model
 from ..spec import ModelSpec
-from . import looks, writes
+from . import MEASURES, looks, writes
 from .antecedents import Antecedents
 from .clark import count_clark
-from .counts import MEASURES, Counts, Options, Sum, Tally
+from .counts import Counts, Options, Sum, Tally
 from .examples import Kept
 from .looks import LOOKS, Looks
 from .questions import Kind, Questions
@@ -127,7 +127,7 @@ class _WindowCount:
         self.hits = np.zeros((len(LOOKS), n_layer, n_head))
         self.sums = np.zeros((2, len(looks.SUMS), n_layer, n_head))
         self.writes = np.zeros((2, len(writes.SUMS), n_layer, n_head))
-        self.answers = [np.zeros((n_layer, n_head, len(asked)), np.float32) for _ in range(2)]
+        self.answers = [np.zeros((n_layer, n_head, len(asked)), kind) for kind in (np.float64, np.float32)]
         self.looked = np.zeros((n_layer, n_head, len(asked)), np.int32)
         n_sample = 0 if kept is None else len(window.samples)
         self.sampled = np.zeros((n_layer, n_head, n_sample), np.float32)

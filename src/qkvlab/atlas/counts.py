@@ -7,14 +7,11 @@ from typing import Any
 import numpy as np
 
 from .._shapes import Array
+from . import MEASURES, WINDOW
 
-MEASURES = ("position", "syntax", "coreference", "repeats", "values", "clark")
-"""What may be asked of a scan."""
 BEST, SAMPLES = 2, 6
 """Examples kept: the places with most and with least weight on the right key, per measure, head and side; and the
 places every head is shown at."""
-WINDOW = 256
-"""Tokens of a window, special tokens included."""
 
 
 @dataclass(frozen=True)

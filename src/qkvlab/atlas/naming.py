@@ -3,14 +3,14 @@
 import re
 
 RELATIONS = {
-    "acl": "noun's clause", "acl:relcl": "relative clause", "advcl": "adverbial clause", "advmod": "adverb",
+    "acl": "noun clause", "acl:relcl": "relative clause", "advcl": "adverbial clause", "advmod": "adverb",
     "amod": "adjective", "appos": "apposition", "aux": "auxiliary", "aux:pass": "passive auxiliary",
-    "case": "preposition", "cc": "conjunction", "ccomp": "clause as object", "compound": "compound's first noun",
-    "conj": "second conjunct", "cop": "copula", "csubj": "clause as subject", "dep": "dependent", "det": "determiner",
-    "expl": "expletive", "fixed": "part of a fixed phrase", "flat": "part of a name", "iobj": "indirect object",
-    "list": "list item", "mark": "clause marker", "nmod": "noun's modifier", "nmod:poss": "possessor",
+    "case": "preposition", "cc": "conjunction", "ccomp": "object clause", "compound": "compound part",
+    "conj": "conjunct", "cop": "copula", "csubj": "subject clause", "dep": "dependent", "det": "determiner",
+    "expl": "expletive", "fixed": "phrase part", "flat": "name part", "iobj": "indirect object",
+    "list": "list item", "mark": "clause marker", "nmod": "noun modifier", "nmod:poss": "possessor",
     "nsubj": "subject", "nsubj:pass": "passive subject", "nummod": "number", "obj": "object", "obl": "oblique",
-    "obl:npmod": "noun as adverb", "obl:tmod": "time", "parataxis": "parataxis", "punct": "punctuation mark",
+    "obl:npmod": "adverbial noun", "obl:tmod": "time", "parataxis": "parataxis", "punct": "punctuation mark",
     "vocative": "vocative", "xcomp": "open complement",
 }  # fmt: skip
 """Universal Dependencies in words that need no grammar book."""
@@ -50,11 +50,11 @@ def title(measure: str) -> str:
         relation = RELATIONS.get(found["relation"], found["relation"])
         # The side says what the later word is; the one that looks is the later word, or forward the earlier one.
         looks_up = (found["side"] == "dependent") != (found["forward"] is not None)
-        way = "ahead" if found["forward"] else "back"
-        return f"{relation} looks {way} at its head" if looks_up else f"head looks {way} at its {relation}"
+        ahead = ", looking ahead" if found["forward"] else ""
+        return (f"finds what the {relation} belongs to" if looks_up else f"finds a word's {relation}") + ahead
     if found := _CLARK.fullmatch(measure):
         relation = RELATIONS.get(found["relation"], found["relation"])
-        return f"{relation} → head (Clark)" if found["way"] == "normal" else f"head → {relation} (Clark)"
+        return f"{relation} to word (Clark)" if found["way"] == "normal" else f"word to {relation} (Clark)"
     return PLAIN.get(measure, measure)
 
 

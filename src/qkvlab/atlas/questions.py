@@ -101,8 +101,8 @@ class Questions:
         held = e if self.one_token else np.add.reduceat(e, self.pair_starts, axis=1)
         top = np.maximum.reduceat(held, self.item_starts, axis=1)
         heaviest = held == top[:, self.item]
-        n_heaviest = np.add.reduceat(heaviest, self.item_starts, axis=1, dtype=np.float32)
-        hits, mass = heaviest[:, self.right].astype(np.float32), held[:, self.right]
+        n_heaviest = np.add.reduceat(heaviest, self.item_starts, axis=1, dtype=np.float64)
+        hits, mass = heaviest[:, self.right].astype(np.float64), held[:, self.right]
         if not self.one_right:
             hits = np.add.reduceat(hits, self.right_starts, axis=1)
             mass = np.add.reduceat(mass, self.right_starts, axis=1)

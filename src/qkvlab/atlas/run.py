@@ -1,7 +1,7 @@
 """The folder of a run: what was asked, the parts that are done, and in the end the atlas."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from hashlib import sha256
@@ -14,6 +14,7 @@ from .._shapes import Array
 from ..errors import SourceError
 from ..model import Model
 from .counts import Options
+from .reading import AtlasJson, read_atlas
 from .store import FORMAT, Parts, read_json, write_whole
 from .tables import Moments, Table
 
@@ -33,7 +34,9 @@ class Run:
             raise SourceError(f"{folder} is no atlas run: there is no {RUN} in it; make one with qkvlab atlas scan")
         self.settings: dict[str, Any] = read_json(folder / RUN)
         if self.settings.get("format") != FORMAT:
-            raise SourceError(f"{folder}: {RUN} has format {self.settings.get('format')!r}; this version reads {FORMAT}")
+            raise SourceError(
+                f"{folder}: {RUN} has format {self.settings.get('format')!r}; this version reads {FORMAT}"
+            )
         shape = (int(self.settings["model"]["n_layer"]), int(self.settings["model"]["n_head"]))
         self.parts = Parts(folder / "parts", shape)
         self.twin_parts = Parts(folder / "twin" / "parts", shape)
@@ -63,12 +66,9 @@ class Run:
         return TwinCounts(self.twin_parts) if self.twin_parts.numbers else None
 
     @property
-    def atlas(self) -> dict[str, Any]:
-        """The findings, as atlas.json has them. Raises SourceError for a run that is not finished."""
-        if not (self.folder / ATLAS).is_file():
-            raise SourceError(f"{self.folder} is not finished; go on with qkvlab atlas scan ... -o RUN --resume")
-        found: dict[str, Any] = read_json(self.folder / ATLAS)
-        return found
+    def atlas(self) -> AtlasJson:
+        """The findings, as atlas.json has them. Raises AtlasError for a run that is not finished."""
+        return read_atlas(self.folder)
 
 
 class TwinCounts:
@@ -143,10 +143,10 @@ def live_sum(model: "LiveModel") -> str:
 
 
 def settings(
-    model: Model, options: Options, files: list[Mapping[str, Any]], parts: "list[Part]", more: Mapping[str, Any]
+    model: Model, options: Options, files: Sequence[Mapping[str, Any]], parts: "list[Part]", more: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What run.json holds: all that the counts depend on, and the plan."""
-    return json.loads(
+    made: dict[str, Any] = json.loads(
         json.dumps(
             {
                 "format": FORMAT,
@@ -157,6 +157,8 @@ def settings(
             }
         )
     )
+
+    return made
 
 
 def check_same(folder: Path, ours: Mapping[str, Any]) -> None:

@@ -13,10 +13,11 @@ from typing import Any
 
 from ..errors import SourceError, TextError, UnsupportedError
 from ..model import Model, open_model
+from . import MEASURES, WINDOW
 from .cards import examples_json
 from .corpus import Corpus, open_corpus, sample_corpus
 from .count import check_measures, chosen_layers
-from .counts import MEASURES, WINDOW, Options
+from .counts import Options
 from .run import ATLAS, EXAMPLES, Run, begin, settings
 from .store import Parts, examples_table, schema, throw_away_unfinished, to_bytes, write_part, write_whole
 from .summary import Atlas, model_facts, summarise
@@ -24,14 +25,12 @@ from .tasks import RANDOM, RANDOM_TEXTS, Job, Part, Task, plan, tasks
 from .workers import Hands, here, processes
 
 Progress = Callable[[str, int, int, int], None]
-"""`progress(stage, done, of, tokens)`: scan and twin in characters of the corpus and in tokens counted by this very run,
-checks in windows (tokens: 0)."""
+"""`progress(stage, done, of, tokens)`: scan and twin in characters of the corpus, and in tokens counted by this very
+run; checks in windows (tokens: 0)."""
 
 
 def silent(stage: str, done: int, of: int, tokens: int) -> None:
     """Hears nothing."""
-
-
 
 
 def scan(
@@ -61,7 +60,7 @@ def scan(
     neither, the sample that is shipped. `window` in tokens; `measures` of `MEASURES`; `layers` of all. `workers`
     counts in so many processes, `ray` on a cluster ("local" or an address); the counts are the same. `report_all`
     selects and reports on all documents; `twin` counts the model with shuffled weights (`seed`), too; `causal` ablates
-    the heads that were found. `progress(stage, done, of, tokens)`. `name` is what other processes open an open Model by.
+    the heads that were found. `progress(stage, done, of, tokens)`. `name`: what other processes open an open Model by.
 
     Raises SourceError, TextError, UnsupportedError, HeadError or MissingExtraError. What is done when it raises, or
     when the process dies, is kept, and `resume=True` goes on with it.

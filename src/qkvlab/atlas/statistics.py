@@ -143,12 +143,11 @@ def measured(table: Table, split: Split) -> Measured:
     """How well does every head do this?"""
     every = tuple(dict.fromkeys((*split.selection, *split.report)))
     whole, selection, report = (table.of(names) for names in (every, split.selection, split.report))
-    shape, n_document = table.hits.shape[1:], len(report.n)
+    shape, n_head = table.hits.shape[1:], int(np.prod(table.hits.shape[1:]))
     offset = best_offset(selection if selection.n.sum() else report)
     baselines = _baselines(report, offset)
-    columns = [report.hits.reshape(n_document, -1), *(values[:, None] for values in baselines.values())]
+    columns = [report.hits.reshape(-1, n_head), *(values[:, None] for values in baselines.values())]
     value, low, high = intervals(np.concatenate(columns, axis=1), report.n)
-    n_head = int(np.prod(shape))
     of_baselines = zip(baselines, value[n_head:], low[n_head:], high[n_head:], strict=True)
     return Measured(
         table.measure,

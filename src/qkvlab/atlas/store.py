@@ -89,7 +89,6 @@ SCHEMA: dict[str, dict[str, tuple[str, str]]] = {
 def _arrow() -> Any:
     try:
         import pyarrow
-        import pyarrow.compute
         import pyarrow.parquet
     except ImportError:
         raise MissingExtraError("an atlas", "atlas") from None
@@ -101,7 +100,10 @@ def schema(table: str) -> Any:
     pa = _arrow()
     kinds = {"name": pa.dictionary(pa.int32(), pa.string()), "numbers": pa.list_(pa.float64())}
     return pa.schema(
-        [pa.field(name, kinds[kind] if kind in kinds else getattr(pa, kind)()) for name, (kind, _) in SCHEMA[table].items()]
+        [
+            pa.field(name, kinds[kind] if kind in kinds else getattr(pa, kind)())
+            for name, (kind, _) in SCHEMA[table].items()
+        ]
     )
 
 
@@ -194,9 +196,7 @@ def _columns(many: Sequence[Counts], layers: list[int], first: int) -> dict[str,
         "sums": of_sums(),
         "z": of_z(),
         "examples": iter([{name: (each, 1) if name in NAMES else each for name, each in examples.items()}]),
-        "skipped": (
-            {"document": one.document, "why": why, "n": n} for one in many for why, n in one.skipped.items()
-        ),
+        "skipped": ({"document": one.document, "why": why, "n": n} for one in many for why, n in one.skipped.items()),
     }
 
 
@@ -214,7 +214,9 @@ def to_bytes(made: Mapping[str, Any]) -> dict[str, bytes]:
 def tokens_in(files: Mapping[str, bytes]) -> int:
     """Tokens of a part on its way."""
     pa = _arrow()
-    return int(pa.compute.sum(pa.parquet.read_table(pa.BufferReader(files["documents"])).column("n_token")).as_py() or 0)
+    return int(
+        pa.compute.sum(pa.parquet.read_table(pa.BufferReader(files["documents"])).column("n_token")).as_py() or 0
+    )
 
 
 def write_part(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -321,7 +323,7 @@ class Parts:
         layer, head = (rows.column(name).to_numpy() for name in ("layer", "head"))
         n = np.zeros(len(names))
         n[at] = rows.column("n").to_numpy()
-        found = [n]
+        found: list[Array] = [n]
         for column in columns:
             values = np.zeros((len(names), *self.shape))
             values[at, layer, head] = rows.column(column).to_numpy()

@@ -20,6 +20,8 @@ from .tables import Counted
 FORMAT = 1
 DIGITS = 5
 """Significant digits of atlas.json; the run's tables have all."""
+ROUNDING = 1e-9
+"""Equal shares, added up in another order, differ by less: equal is not above."""
 UNITS = {"distance": "tokens", "entropy": "nats", "write": "residual units", "share": "of the residual"}
 UNBARRED = ("repeats:previous",)
 """Measures whose control is no bar: the text before is random in both."""
@@ -62,7 +64,7 @@ class Atlas:
         found = self.measures[measure]
         if found.n < ENOUGH:
             return []
-        above = np.nan_to_num(found.low, nan=-1.0) > self.bar(measure)
+        above = np.nan_to_num(found.low, nan=-1.0) > self.bar(measure) + ROUNDING
         heads = [Head(*(int(at) for at in place)) for place in np.argwhere(above & np.isfinite(found.value))]
         return sorted(heads, key=lambda head: (-float(found.whole[head]), head))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -37,6 +37,7 @@ Moments = tuple[Array, Array, Array]
 """Of a quantity: n [document], total and squares [document, layer, head]."""
 
 
+@runtime_checkable
 class Counted(Protocol):
     """Where tables come from: counts in memory, or the folder of a run."""
 

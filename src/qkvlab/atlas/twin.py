@@ -8,10 +8,13 @@ Peak memory: the twin's own matrices, decoded, beside what the original holds, a
 The original is not touched.
 """
 
+import os
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import fields, replace
 from functools import cached_property
+from threading import Lock
 from typing import Any
 from zlib import crc32
 
@@ -20,7 +23,7 @@ import numpy as np
 from .._shapes import Array, Float
 from ..checkpoint.decode import read_array
 from ..model import Model
-from ..models.weights import LayerWeights, Weights
+from ..models.weights import LayerWeights, Matrix, Vector, Weights
 
 
 def twin(model: Model, seed: int = 0) -> Model:
@@ -35,7 +38,7 @@ def _order(seed: int, name: str) -> np.random.Generator:
 
 def shuffled(array: Float[Array, "..."], seed: int, name: str) -> Float[Array, "..."]:
     """A copy with all its entries in a drawn order."""
-    copy = np.array(array, order="C")
+    copy: np.ndarray = np.array(array, order="C")
     _order(seed, name).shuffle(copy.reshape(-1))
     return copy
 
@@ -45,8 +48,9 @@ class _NativeTwin(Model):
 
     def __init__(self, model: Model, seed: int) -> None:
         spec = replace(model.spec, name=f"{model.spec.name}, weights shuffled (seed {seed})")
-        weights: Any = TwinWeights(model.weights, seed)
-        super().__init__(spec, weights, replace(model.source, sha256=None, alias=None), model.checkpoint)
+        super().__init__(
+            spec, TwinWeights(model.weights, seed), replace(model.source, sha256=None, alias=None), model.checkpoint
+        )
         self._of = model
 
     @cached_property
@@ -63,58 +67,56 @@ class _NativeTwin(Model):
         return means
 
 
-class TwinWeights:
-    """What a forward pass asks of weights, each matrix shuffled when it is first asked for, and kept."""
+class TwinWeights(Weights):
+    """The weights of a native model, each matrix shuffled when it is first asked for, and kept."""
 
     def __init__(self, weights: Weights, seed: int) -> None:
-        self._own, self._seed = weights, seed
-        self._layers: dict[int, LayerWeights] = {}
+        # no call up: what the original has checked is not checked again
+        self.spec, self.layout, self._seed = weights.spec, weights.layout, seed
+        self._tensors = weights._tensors
+        self._futures, self._lock = {}, Lock()
+        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="qkvlab-twin")
 
-    def prefetch(self, layers: Any) -> None:
-        """Nothing to do: layers are made when asked for."""
-
-    def layer(self, layer: int) -> LayerWeights:
-        if layer not in self._layers:
-            own = self._own._read_layer(layer)
-            matrices = {}
-            for field in fields(own):
-                value = getattr(own, field.name)
-                if value is not None and field.name.startswith("w_"):
-                    matrices[field.name] = shuffled(value, self._seed, f"{layer} {field.name}")
-            self._layers[layer] = replace(own, **matrices)
-        return self._layers[layer]
+    def _read_layer(self, layer: int) -> LayerWeights:
+        own = super()._read_layer(layer)
+        matrices = {
+            field.name: shuffled(value, self._seed, f"{layer} {field.name}")
+            for field in fields(own)
+            if field.name.startswith("w_") and (value := getattr(own, field.name)) is not None
+        }
+        return replace(own, **matrices)
 
     def some(self, layer: int, fields: Collection[str]) -> dict[str, Any]:
         return {field: getattr(self.layer(layer), field) for field in fields}
 
-    def vector(self, field: str) -> Array:
-        return self._own.vector(field)
+    def embed(self, ids: Sequence[int]) -> Matrix:
+        rows: Matrix = self.embedding[list(ids)]
+        return rows
 
-    def embed(self, ids: Sequence[int]) -> Array:
-        return self.embedding[list(ids)]
-
-    def word_rows(self, some: slice) -> tuple[Array, Array]:
+    def word_rows(self, some: slice) -> tuple[Matrix, Matrix]:
         return self.embedding[some], self.unembedding[some]
 
     @cached_property
-    def embedding(self) -> Array:
+    def embedding(self) -> Matrix:
         return self._matrix("embedding")
 
     @cached_property
-    def unembedding(self) -> Array:
-        return self._matrix("unembedding") if self._own.spec.untied else self.embedding
+    def unembedding(self) -> Matrix:
+        return self._matrix("unembedding") if self.spec.untied else self.embedding
 
     @cached_property
-    def positions(self) -> Array:
+    def positions(self) -> Matrix:
         return self._matrix("positions")
 
     @cached_property
-    def token_type(self) -> Array:
-        return self._matrix("token_types")[0]
+    def token_type(self) -> Vector:
+        row: Vector = self._matrix("token_types")[0]
+        return row
 
-    def _matrix(self, name: str) -> Array:
+    def _matrix(self, name: str) -> Matrix:
         """Read anew, so that the original keeps no more than it did."""
-        return shuffled(read_array(self._own._tensors[name]), self._seed, name)
+        matrix: Matrix = shuffled(read_array(self._tensors[name]), self._seed, name)
+        return matrix
 
 
 def _live_twin(model: Any, seed: int) -> Model:

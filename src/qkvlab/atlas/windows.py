@@ -9,7 +9,8 @@ import numpy as np
 
 from .._shapes import Array
 from ..model import Model
-from .counts import SAMPLES, WINDOW
+from . import WINDOW
+from .counts import SAMPLES
 from .treebank import Document
 
 

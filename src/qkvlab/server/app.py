@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Scope
@@ -51,14 +52,18 @@ def make_app(rooms: Rooms, host: str, port: int, token: str | None = None, page:
         yield
         rooms.scheduler.stop()
 
-    routes = [WebSocketRoute("/ws", connect)]
+    async def atlases(request: Request) -> Response:
+        rows = await run_in_threadpool(lambda: rooms.atlases.rows(rooms.models.rows()))
+        return JSONResponse(rows, headers={"cache-control": "no-store"})
+
+    routes = [WebSocketRoute("/ws", connect), Route("/atlases.json", atlases)]
     app = Starlette(routes=[*routes, *_page_routes(page)], lifespan=working)
     return Guard(app, host, port, token)
 
 
 def _page_routes(page: Path) -> list[Route | Mount]:
     if not (page / "index.html").is_file():
-        return [Route(path, _not_built) for path in ("/", "/course", "/playground", "/lesson/{module}")]
+        return [Route(path, _not_built) for path in ("/", "/course", "/playground", "/atlas", "/lesson/{module}")]
     files = PageFiles(directory=page)
     return [Mount("/", files)]
 
@@ -75,14 +80,14 @@ def page_from(index: str, depth: int) -> str:
 class PageFiles(StaticFiles):
     """The page's files. Those in `assets` have a hash in their names and never change; others are asked for anew.
 
-    `/`, `/course`, `/playground` and `/lesson/NN` are the page itself, which reads from the address what to show; it
-    also says of a lesson that there is none (404).
+    `/`, `/course`, `/playground`, `/atlas` and `/lesson/NN` are the page itself, which reads from the address what to
+    show; it also says of a lesson that there is none (404).
     """
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         page = Path(str(self.directory))
         lesson = LESSON.fullmatch(path)
-        if path in (".", "course", "playground") or lesson:
+        if path in (".", "course", "playground", "atlas") or lesson:
             depth = scope["path"].count("/") - 1
             if depth > 0 and scope["method"] in ("GET", "HEAD"):
                 index = (page / "index.html").read_text(encoding="utf-8")

@@ -163,6 +163,21 @@ def _models(request: Request, rooms: Rooms, owner: Owner) -> Steps:
     return {}
 
 
+def _atlas(request: Request, rooms: Rooms, owner: Owner) -> Steps:
+    """Which atlases there are, or one of them whole."""
+    if request.atlas:
+        yield Reply("atlas", {"atlas": request.atlas, "summary": rooms.atlases.entry(request.atlas).atlas})
+    else:
+        yield Reply("atlases", {"atlases": rooms.atlases.rows(rooms.models.rows())})
+    return {}
+
+
+def _atlas_head(request: Request, rooms: Rooms, owner: Owner) -> Steps:
+    """What one head did at some places of the corpus."""
+    yield Reply("atlas_head", rooms.atlases.head(request.atlas, request.head))
+    return {}
+
+
 def _open(request: Request, rooms: Rooms, owner: Owner) -> Steps:
     """Open a model, with the progress of its download."""
     opening = rooms.models.open(request.model)
@@ -189,5 +204,7 @@ _LANES: dict[str, Callable[[Request, Rooms, Owner], Steps]] = {
     "weights": _weights,
     "symmetry": _symmetry,
     "models": _models,
+    "atlas": _atlas,
+    "atlas_head": _atlas_head,
     "open": _open,
 }

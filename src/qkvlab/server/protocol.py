@@ -51,6 +51,7 @@ class Request:
     tracked: tuple[int | str, ...] = ()
     parts: tuple[str, ...] = ()
     places: tuple[int, ...] = ()
+    atlas: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ LANES: dict[str, tuple[str, ...]] = {
     "weights": ("model", "head"),
     "symmetry": ("model",),
     "models": (),
+    "atlas": ("atlas",),
+    "atlas_head": ("atlas", "head"),
     "open": ("model",),
 }
 """Each lane and its fields."""
@@ -91,6 +94,7 @@ _NEEDED = {
     "weights": {"model", "head"},
     "symmetry": {"model"},
     "open": {"model"},
+    "atlas_head": {"atlas", "head"},
 }
 
 
@@ -210,6 +214,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "special": _read_special,
     "edits": _read_list("edits", MAX_EDITS, "edits", lambda value: isinstance(value, dict)),
     "head": _read_text("head", MAX_NAME),
+    "atlas": _read_text("atlas", MAX_NAME),
     "heads": _read_list("heads", MAX_HEADS, "heads", _is_short_text),
     "query": _read_place("query"),
     "key": _read_place("key"),

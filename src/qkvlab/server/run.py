@@ -4,7 +4,8 @@ import os
 import socket
 import sys
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from threading import Thread
 
 import uvicorn
@@ -23,17 +24,26 @@ PATIENCE = 2
 """Seconds that open connections get to end."""
 
 
-def serve(model: str, *, port: int | None, host: str, browser: bool, say: Callable[[str], None] = print) -> None:
+def serve(
+    model: str,
+    *,
+    port: int | None,
+    host: str,
+    browser: bool,
+    atlases: Sequence[Path] = (),
+    say: Callable[[str], None] = print,
+) -> None:
     """Serve the page until Ctrl-C. `say` is told the address as soon as it can be opened.
 
-    Raises SourceError where the model is none, or the address cannot be had.
+    Raises SourceError where the model is none, or the address cannot be had; AtlasError where one of `atlases` is none.
     """
-    rooms = furnish(model)
+    rooms = furnish(model, atlases, say)
     listener = listen(host, port)
     bound = listener.getsockname()[1]
     token = None if is_loopback(host) else new_token()
     address = page_address(host, bound, token)
     rooms.models.open(rooms.models.own)
+    rooms.atlases.entries()  # read while the model opens; a broken one is told here
     server = make_server(make_app(rooms, host, bound, token))
     say(f"QKV Lab is at {address}  (Ctrl-C ends it)")
     if browser and has_display():

@@ -1,5 +1,7 @@
 /** The types of docs/protocol.md: what the page asks and what the server answers. */
 
+import type { Atlas, AtlasRow, Example } from '../atlas/data';
+
 /** A token: its position, or the characters it stands on, in Unicode code points. */
 export type TokenRef = number | [start: number, end: number, part?: number];
 
@@ -110,6 +112,9 @@ export interface LaneFields {
   weights: { model: string; head: string };
   symmetry: { model: string };
   models: Record<never, never>;
+  /** Without a name: which there are. */
+  atlas: { atlas?: string };
+  atlas_head: { atlas: string; head: string };
   open: { model: string };
 }
 export type Lane = keyof LaneFields;
@@ -275,6 +280,15 @@ export interface WeightsReply {
   qk_norm: boolean;
 }
 
+/** One head's examples, with the texts they stand in. */
+export interface AtlasHeadReply {
+  part: 'atlas_head';
+  atlas: string;
+  head: string;
+  texts: string[];
+  examples: Example[];
+}
+
 export type Reply = { id: number; lane: Lane } & (
   | TokensReply
   | HeadReply
@@ -293,6 +307,9 @@ export type Reply = { id: number; lane: Lane } & (
   | { part: 'found'; head: string; query: number }
   | { part: 'heads'; query: number; key: number | null }
   | { part: 'effect'; at: number }
+  | { part: 'atlases'; atlases: AtlasRow[] }
+  | { part: 'atlas'; atlas: string; summary: Atlas }
+  | AtlasHeadReply
   | { part: 'models'; models: KnownModel[] }
   | { part: 'progress'; done: number; total: number }
   | { part: 'opened'; model: ModelInfo }

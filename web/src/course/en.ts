@@ -8,6 +8,7 @@ export const en = {
     course: 'Course',
     lesson: 'Lesson',
     playground: 'Playground',
+    atlas: 'Atlas',
     light: 'Light theme',
     dark: 'Dark theme',
     broken: 'This part of the page could not be loaded. If the program was updated or stopped meanwhile, reload.',
