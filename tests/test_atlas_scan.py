@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,15 @@ tasks.PART_CHARACTERS = 300
 model, out, text, resume, ray = sys.argv[1:6]
 scan(model, out, [text], window=16, causal=False, resume=resume == "resume", ray=ray or None, workers=int(sys.argv[6]))
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Finished atlases are kept for the page: in a cache of these tests' own."""
+    with pytest.MonkeyPatch.context() as patch:
+        place = tmp_path_factory.mktemp("cache")
+        patch.setenv("QKVLAB_CACHE", str(place))
+        yield place
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +128,12 @@ def test_the_tables_read_as_they_are(whole: Run) -> None:
     for name in SCHEMA:
         path = next((whole.folder / "parts").glob(f"0*/{name}.parquet"))
         assert list(pandas.read_parquet(path).columns) == list(SCHEMA[name])
+
+
+def test_the_page_finds_it_in_the_cache(whole: Run, _own_cache: Path) -> None:
+    (kept,) = (_own_cache / "atlas").iterdir()
+    for name in ("atlas.json", "examples.json"):
+        assert (kept / name).read_bytes() == (whole.folder / name).read_bytes()
 
 
 @pytest.mark.parametrize("characters", [1, 900, 10**9])
