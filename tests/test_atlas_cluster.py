@@ -59,6 +59,12 @@ if __name__ == "__main__":
 """
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Finished atlases are kept for the page: in a cache of these tests' own."""
+    monkeypatch.setenv("QKVLAB_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture(scope="module")
 def small(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return readable(tiny("llama")[1], tmp_path_factory.mktemp("readable"))

@@ -14,6 +14,7 @@ from .._shapes import Array
 from ..errors import SourceError
 from ..model import Model
 from .counts import Options
+from .gather import Gathered
 from .reading import AtlasJson, read_atlas
 from .store import FORMAT, Parts, read_json, write_whole
 from .tables import Moments, Table
@@ -25,8 +26,41 @@ if TYPE_CHECKING:
 RUN, ATLAS, EXAMPLES = "run.json", "atlas.json", "examples.json"
 
 
-class Run:
-    """A run folder. `Counted`: statistics read it one measure at a time."""
+class Counts:
+    """The counts of some parts. `Counted`: statistics read it one measure at a time."""
+
+    def __init__(self, parts: Parts, report_all: bool) -> None:
+        self.parts = parts
+        self._report_all = report_all
+
+    @cached_property
+    def _gathered(self) -> Gathered:
+        return Gathered(self.parts, self._report_all)
+
+    def measures(self) -> list[str]:
+        return self.parts.measures()
+
+    def documents(self) -> tuple[str, ...]:
+        return self.parts.documents()
+
+    def tokens(self) -> int:
+        return self.parts.tokens()
+
+    def table(self, measure: str) -> Table:
+        """One measure over the documents, in the order of the corpus; of very many, over groups of them."""
+        return self._gathered.table(measure)
+
+    def sums(self) -> dict[str, Moments]:
+        """Every quantity, added up over all documents."""
+        return self._gathered.sums()
+
+    def mean_z(self, documents: Collection[str]) -> Array:
+        """Each head's mean blend over these documents, [layer, head, d_value]."""
+        return self.parts.mean_z(documents)
+
+
+class Run(Counts):
+    """A run folder: its settings, its counts, those of its twin, and what was found."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -38,79 +72,18 @@ class Run:
                 f"{folder}: {RUN} has format {self.settings.get('format')!r}; this version reads {FORMAT}"
             )
         shape = (int(self.settings["model"]["n_layer"]), int(self.settings["model"]["n_head"]))
-        self.parts = Parts(folder / "parts", shape)
+        super().__init__(Parts(folder / "parts", shape), bool(self.settings.get("options", {}).get("report_all")))
         self.twin_parts = Parts(folder / "twin" / "parts", shape)
 
-    def measures(self) -> list[str]:
-        return self.parts.measures()
-
-    def documents(self) -> tuple[str, ...]:
-        return self.parts.documents()
-
-    def tokens(self) -> int:
-        return self.parts.tokens()
-
-    def table(self, measure: str) -> Table:
-        """One measure over the documents, in the order of the corpus."""
-        return table_of(self.parts, measure)
-
-    def sums(self) -> dict[str, Moments]:
-        return sums_of(self.parts)
-
-    def mean_z(self, documents: Collection[str]) -> Array:
-        return self.parts.mean_z(documents)
-
     @cached_property
-    def twin(self) -> "TwinCounts | None":
+    def twin(self) -> Counts | None:
         """What was counted of the twin, if it was scanned."""
-        return TwinCounts(self.twin_parts) if self.twin_parts.numbers else None
+        return Counts(self.twin_parts, self._report_all) if self.twin_parts.numbers else None
 
     @property
     def atlas(self) -> AtlasJson:
         """The findings, as atlas.json has them. Raises AtlasError for a run that is not finished."""
         return read_atlas(self.folder)
-
-
-class TwinCounts:
-    """The counts of the twin, read as those of a run."""
-
-    def __init__(self, parts: Parts) -> None:
-        self.parts = parts
-
-    def measures(self) -> list[str]:
-        return self.parts.measures()
-
-    def documents(self) -> tuple[str, ...]:
-        return self.parts.documents()
-
-    def tokens(self) -> int:
-        return self.parts.tokens()
-
-    def table(self, measure: str) -> Table:
-        return table_of(self.parts, measure)
-
-    def sums(self) -> dict[str, Moments]:
-        return sums_of(self.parts)
-
-    def mean_z(self, documents: Collection[str]) -> Array:
-        return self.parts.mean_z(documents)
-
-
-def table_of(parts: Parts, measure: str) -> Table:
-    """One measure over the documents, in the order of the corpus."""
-    names = parts.documents()
-    n, hits, mass = parts.by_document("counts", names, ("hits", "mass"), measure=measure)
-    return Table(measure, names, n, hits, mass, parts.baselines(measure, names))
-
-
-def sums_of(parts: Parts) -> dict[str, Moments]:
-    """Every quantity over the documents that have it."""
-    found: dict[str, Moments] = {}
-    names = parts.documents()
-    for quantity in sorted(parts.distinct("sums", "quantity")):
-        n, total, squares = parts.by_document("sums", names, ("total", "squares"), quantity=quantity)
-        found[quantity] = (n, total, squares)
-    return found
 
 
 def identity(model: Model) -> dict[str, Any]:

@@ -86,7 +86,8 @@ SCHEMA: dict[str, dict[str, tuple[str, str]]] = {
 """Table → column → (type, what it is). `name` is a string kept once in a dictionary; `numbers` a list of float64."""
 
 
-def _arrow() -> Any:
+def arrow() -> Any:
+    """The Arrow library. Raises MissingExtraError."""
     try:
         import pyarrow
         import pyarrow.compute
@@ -98,7 +99,7 @@ def _arrow() -> Any:
 
 def schema(table: str) -> Any:
     """The Arrow schema of a table. Raises MissingExtraError without pyarrow."""
-    pa = _arrow()
+    pa = arrow()
     kinds = {"name": pa.dictionary(pa.int32(), pa.string()), "numbers": pa.list_(pa.float64())}
     return pa.schema(
         [
@@ -110,7 +111,7 @@ def schema(table: str) -> Any:
 
 def tables(many: Sequence[Counts], layers: Sequence[int], first: int) -> dict[str, Any]:
     """Counts of consecutive documents as Arrow tables, `SCHEMA` by name; `first` is the first one's place."""
-    pa, rows = _arrow(), {name: list(part) for name, part in _columns(many, list(layers), first).items()}
+    pa, rows = arrow(), {name: list(part) for name, part in _columns(many, list(layers), first).items()}
     made = {}
     for name, parts in rows.items():
         columns = {
@@ -203,7 +204,7 @@ def _columns(many: Sequence[Counts], layers: list[int], first: int) -> dict[str,
 
 def to_bytes(made: Mapping[str, Any]) -> dict[str, bytes]:
     """Tables as Parquet files in memory: how a part travels from where it was counted to where it is kept."""
-    pa = _arrow()
+    pa = arrow()
     found = {}
     for name, table in made.items():
         sink = pa.BufferOutputStream()
@@ -214,7 +215,7 @@ def to_bytes(made: Mapping[str, Any]) -> dict[str, bytes]:
 
 def tokens_in(files: Mapping[str, bytes]) -> int:
     """Tokens of a part on its way."""
-    pa = _arrow()
+    pa = arrow()
     return int(
         pa.compute.sum(pa.parquet.read_table(pa.BufferReader(files["documents"])).column("n_token")).as_py() or 0
     )
@@ -266,7 +267,7 @@ def _settle(folder: Path) -> None:
 
 
 class Parts:
-    """The parts of a folder as counted documents: what `statistics` reads, one measure at a time."""
+    """The parts of a folder, as counted documents."""
 
     def __init__(self, folder: Path, shape: tuple[int, int]) -> None:
         self.folder, self.shape = folder, shape
@@ -283,9 +284,9 @@ class Parts:
 
     def read(self, table: str, **where: str) -> Any:
         """One table over all parts, as Arrow; only the rows with these values, if any are named."""
-        pa = _arrow()
+        pa = arrow()
         asked = [(name, "=", value) for name, value in where.items()] or None
-        read = [pa.parquet.read_table(path, schema=schema(table), filters=asked) for path in self.paths(table)]
+        read = [read_rows(path, asked) for path in self.paths(table)]
         return pa.concat_tables(read).unify_dictionaries() if read else schema(table).empty_table()
 
     def documents(self) -> tuple[str, ...]:
@@ -308,47 +309,21 @@ class Parts:
 
     def distinct(self, table: str, column: str) -> set[str]:
         """The values of a column of names."""
-        pa = _arrow()
         found: set[str] = set()
         for path in self.paths(table):
-            chunks = pa.parquet.read_table(path, columns=[column]).column(column).unique()
-            found |= {each for each in chunks.to_pylist() if each is not None}
-        return found
-
-    def by_document(self, table: str, names: Sequence[str], columns: Sequence[str], **where: str) -> list[Array]:
-        """[document, layer, head] of some columns, zero where a document has no such row; and [document] of `n`."""
-        rows = self.read(table, **where)
-        place = {name: at for at, name in enumerate(names)}
-        said = rows.column("document").to_pylist()
-        at = np.array([place[name] for name in said], int)
-        layer, head = (rows.column(name).to_numpy() for name in ("layer", "head"))
-        n = np.zeros(len(names))
-        n[at] = rows.column("n").to_numpy()
-        found: list[Array] = [n]
-        for column in columns:
-            values = np.zeros((len(names), *self.shape))
-            values[at, layer, head] = rows.column(column).to_numpy()
-            found.append(values)
-        return found
-
-    def baselines(self, measure: str, names: Sequence[str]) -> dict[str, Array]:
-        """[document] hits of every baseline of a measure."""
-        rows = self.read("baselines", measure=measure).to_pydict()
-        place = {name: at for at, name in enumerate(names)}
-        found: dict[str, Array] = {}
-        for document, name, hits in zip(rows["document"], rows["baseline"], rows["hits"], strict=True):
-            found.setdefault(name, np.zeros(len(names)))[place[document]] = hits
+            found |= set(read_rows(path, columns=[column]).column(column).unique().to_pylist())
         return found
 
     def mean_z(self, documents: Collection[str]) -> Array:
         """Each head's mean blend over these documents, [layer, head, d_value]; part by part."""
-        pa, total, n = _arrow(), None, 0
+        total, n, wanted = None, 0, set(documents)
         for path in self.paths("z"):
-            rows = pa.parquet.read_table(path)
-            chosen = np.isin(np.array(rows.column("document").to_pylist(), object), list(documents))
+            rows = read_rows(path)
+            said = rows.column("document").combine_chunks()
+            chosen = np.array([name in wanted for name in said.dictionary.to_pylist()], bool)[said.indices.to_numpy()]
             if not chosen.any():
                 continue
-            values = np.array(rows.column("z").to_pylist(), np.float64)[chosen]
+            values = rows.column("z").combine_chunks().flatten().to_numpy().reshape(len(rows), -1)[chosen]
             layer, head, many = (rows.column(name).to_numpy()[chosen] for name in ("layer", "head", "n"))
             total = np.zeros((*self.shape, values.shape[1])) if total is None else total
             np.add.at(total, (layer, head), values)
@@ -359,9 +334,9 @@ class Parts:
 
     def examples(self) -> Examples:
         """The examples that are kept of the whole run, part by part."""
-        pa, found = _arrow(), Examples()
+        found = Examples()
         for path in self.paths("examples"):
-            columns = pa.parquet.read_table(path).to_pydict()
+            columns = read_rows(path).to_pydict()
             found = Examples.merged([found, Examples.of_columns(columns)])
         return found
 
@@ -374,6 +349,18 @@ class Parts:
         return found
 
 
+def read_rows(path: Path, filters: Any = None, columns: Sequence[str] | None = None) -> Any:
+    """One table of a part, as Arrow. Raises SourceError where the file is damaged."""
+    pa = arrow()
+    try:
+        return pa.parquet.read_table(path, schema=schema(path.stem), filters=filters, columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        what = str(error).splitlines()[0][:120]
+        raise SourceError(
+            f"{path} is damaged ({what}); remove its folder {path.parent.name} and go on with --resume"
+        ) from None
+
+
 def read_json(path: Path) -> Any:
     """A small file of the run. Raises SourceError where it is damaged."""
     try:
@@ -384,7 +371,7 @@ def read_json(path: Path) -> Any:
 
 def examples_table(found: Examples) -> Any:
     """Examples as an Arrow table."""
-    pa = _arrow()
+    pa = arrow()
     return pa.table({name: found.columns()[name] for name in SCHEMA["examples"]}, schema=schema("examples"))
 
 
