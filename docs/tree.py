@@ -14,6 +14,7 @@ OTHERS = {
 
 
 FOLDERS = {
+    "atlas": "every head of a model as a point, ranked, and as a card; axes and rankings without a DOM",
     "core": "the equations, the planes, the wire: TypeScript without a DOM, held to Python by golden files",
     "course": "the map: modules and what each needs, what was completed",
     "instruments": "one Svelte file per instrument of a lesson, by its name",
