@@ -17,7 +17,7 @@ from qkvlab.errors import AtlasError
 from qkvlab.server.atlases import Atlases, model_of
 from qkvlab.server.rooms import furnish
 from some_atlas import plant, some_atlas, some_examples
-from terminal import program
+from terminal import run as program
 
 SMOLLM2 = {"badge": "SmolLM2-135M-Instruct, Q4_1", "name": "SmolLM2-135M-Instruct, Q4_1"}
 MODELS = [{"name": name, "title": alias.title} for name, alias in ALIASES.items()]
