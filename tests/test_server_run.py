@@ -105,10 +105,10 @@ def _answer(port: int, server: subprocess.Popen[str]) -> bytes:
 def test_plain_qkvlab_is_play(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(run, "serve", lambda model, **options: asked.append((model, options.pop("say") and options)))
-    usual = {"port": None, "host": "127.0.0.1", "browser": True}
+    usual = {"port": None, "host": "127.0.0.1", "browser": True, "atlases": ()}
     for words in ((), ("play",), ("play", "minilm", "--port", "8000", "--host", "::1", "--no-browser")):
         assert program(*words).status == 0
-    assert asked == [("smollm2", usual)] * 2 + [("minilm", {"port": 8000, "host": "::1", "browser": False})]
+    assert asked == [("smollm2", usual)] * 2 + [("minilm", {**usual, "port": 8000, "host": "::1", "browser": False})]
 
 
 def test_mistakes_are_one_line(taken: int) -> None:

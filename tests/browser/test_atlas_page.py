@@ -294,3 +294,10 @@ def test_axe_finds_nothing_serious(scheme: str, here: Served, new_page: Callable
     page.get_by_test_id("role").first.click()
     page.get_by_text("Quantities", exact=True).click()
     assert findings(page) == []
+
+
+def test_the_lesson_leads_to_the_atlas(here: Served, new_page: Callable[..., Any]) -> None:
+    page = new_page(f"{here.address}/lesson/22")
+    page.get_by_text("Do heads specialise?").first.scroll_into_view_if_needed()
+    page.get_by_test_id("to-atlas").click()
+    expect(page.get_by_test_id("card")).to_have_attribute("data-head", "1.2")

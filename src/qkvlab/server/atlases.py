@@ -12,7 +12,7 @@ from ..checkpoint.source import ALIASES, cache_dir
 from ..errors import AtlasError, one_of
 
 SHIPPED = Path(__file__).parents[1] / "data"
-MOST = 64
+MOST = 16
 """Atlases of the cache that are listed, the latest first."""
 MOST_EXAMPLES = 200
 """Examples of one head that are sent."""

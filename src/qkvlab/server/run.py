@@ -43,7 +43,7 @@ def serve(
     token = None if is_loopback(host) else new_token()
     address = page_address(host, bound, token)
     rooms.models.open(rooms.models.own)
-    rooms.atlases.entries()  # read while the model opens; a broken one is told here
+    Thread(target=rooms.atlases.entries, name="qkvlab-atlases", daemon=True).start()  # a broken one is told now
     server = make_server(make_app(rooms, host, bound, token))
     say(f"QKV Lab is at {address}  (Ctrl-C ends it)")
     if browser and has_display():

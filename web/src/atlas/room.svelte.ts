@@ -31,9 +31,12 @@ export class Room {
   hovered: number | null = $state(null);
 
   // ---- what follows
-  row: AtlasRow | null = $derived(
-    atlases.list.find(({ id }) => id === this.#wanted) ?? atlases.list.find(({ opens }) => opens !== null && opens === this.own) ?? atlases.list[0] ?? null,
-  );
+  row: AtlasRow | null = $derived.by(() => {
+    const { list } = atlases;
+    const own = ({ opens }: AtlasRow) => opens !== null && opens === this.own;
+    const given = list.filter(({ origin }) => origin === 'given');
+    return list.find(({ id }) => id === this.#wanted) ?? given.find(own) ?? given[0] ?? list.find(own) ?? list[0] ?? null;
+  });
   ranked: RankedHead[] = $derived(this.summary ? ranked(this.summary, this.order) : []);
   rows: RankedHead[] = $derived(sorted(this.ranked, this.sort));
   index: number | null = $derived(this.summary && this.head ? indexOf(this.head, this.summary.model.n_head) : null);
