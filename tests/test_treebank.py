@@ -153,6 +153,18 @@ def test_a_value_with_an_equals_sign_is_whole(tmp_path: Path) -> None:
     assert document.problems == [] and document.text == "Its"
 
 
+def test_brackets_of_one_group_close_the_last_that_opened(tmp_path: Path) -> None:
+    path = tmp_path / "some.conllu"
+    rows = [
+        row("1", "the", "2", misc="Entity=(4-x"),
+        row("2", "twin", misc="_"),
+        row("3", "of", "4", misc="Entity=(4-y"),
+    ]
+    path.write_text("".join([*rows, row("4", "it", "2", misc="Entity=4)"), row("5", "there", "2", misc="Entity=4)")]))
+    (document,) = read_treebank(path)
+    assert [(m.kind, m.first, m.last, m.head) for m in document.mentions] == [("x", 0, 4, 1), ("y", 2, 3, 3)]
+
+
 def test_documents_begin_where_the_file_says(tmp_path: Path) -> None:
     path = tmp_path / "some.conllu"
     path.write_text(GOOD + "#newdoc id = one\n\n# newdoc\n# newpar\n" + GOOD + "# newdoc id = two = 2\n" + GOOD)
