@@ -1,5 +1,5 @@
 # The verbs of this project. `make play` and `make test` need nothing but Python 3.11 or later and a package index.
-.PHONY: help play test lint web docs claims requests art narration bench clean
+.PHONY: help play test lint web docs claims atlas requests art narration bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -42,6 +42,10 @@ claims: .venv/dev ## Measure every figure of the lessons again, on the real mode
 	$(BIN)/qkvlab pull smollm2
 	$(BIN)/qkvlab pull minilm
 	$(BIN)/python -m qkvlab.course.claims
+
+atlas: .venv/dev ## Scan the atlas that is shipped again: smollm2 over GUM dev
+	$(BIN)/qkvlab pull smollm2
+	$(BIN)/python scripts/ship_atlas.py
 
 requests: .venv/dev web ## Hear again what the lessons ask a server, for their export
 	sh scripts/get-chromium
