@@ -71,7 +71,7 @@ def _role(atlas: "Atlas", measure: str, heads: list[Head]) -> str:
 
 def _does(measure: str) -> str:
     said = title(measure)
-    return said if measure.partition(":")[0] in ("position", "coreference", "repeats") else f"has the role “{said}”"
+    return f"has the role “{said}”" if measure.startswith("clark:") else said
 
 
 def _beside(atlas: "Atlas", measure: str, head: Head) -> str:
