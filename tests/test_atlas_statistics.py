@@ -84,6 +84,7 @@ def test_one_measure_by_hand() -> None:
     assert found.mass.tolist() == [[0.25, 0.5]]
     assert {name: each.value for name, each in found.baselines.items()} == {"chance": 0.1, "offset": 0}
     assert found.bar == found.best_baseline == 0.1
+    assert found.lead is not None and found.lead.value == found.lead.low == pytest.approx(0.5 - 0.1)
     nothing = measured(InMemory(held).table("m"), Split(("a",), ()))
     assert nothing.n == 0 and np.isnan(nothing.value).all() and np.isnan(nothing.low).all() and not nothing.baselines
     assert nothing.bar == -np.inf

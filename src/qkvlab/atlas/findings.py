@@ -6,7 +6,7 @@ import numpy as np
 
 from ..spec import Head
 from .naming import baseline_title, title
-from .statistics import ENOUGH
+from .statistics import ENOUGH, Interval
 
 if TYPE_CHECKING:
     from .summary import Atlas
@@ -110,8 +110,18 @@ def _nobody(atlas: "Atlas", measure: str) -> str:
     return (
         f"No head is named for “{title(measure)}” ({found.n:,} cases): the best on the selection part, {best}, has "
         f"{_percent(found.value[best])} with a lower bound of {_percent(found.low[best])}; "
-        f"{_beside(atlas, measure, best)}."
+        f"{_beside(atlas, measure, best)}.{_lead(found.lead)}"
     )
+
+
+def _lead(lead: Interval | None) -> str:
+    """Drawn together with the highest baseline: a head may be ahead of it on nearly every draw of documents, although
+    their two intervals overlap."""
+    if lead is None:
+        return ""
+    sure = "ahead" if lead.low > 0 else "behind" if lead.high < 0 else "neither ahead nor behind for sure"
+    points = f"{100 * lead.value:+.0f} points ({100 * lead.low:+.0f} to {100 * lead.high:+.0f})"
+    return f" Held against the highest baseline on the same documents: {points}, {sure}."
 
 
 def _doubts(atlas: "Atlas", n_named: int) -> list[str]:

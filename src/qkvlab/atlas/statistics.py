@@ -94,8 +94,8 @@ def intervals(
         hits, n = np.add.reduceat(hits, starts), np.add.reduceat(n, starts)
     often = draws(len(n))
     items = often @ n
-    shares = (often @ hits)[items > 0] / items[items > 0, None]
-    low, high = np.percentile(shares, [2.5, 97.5], axis=0)
+    shares = (hits.T @ often[items > 0].T) / items[items > 0]  # [column, draw]: what is sorted lies side by side
+    low, high = np.percentile(shares, [2.5, 97.5], axis=1, overwrite_input=True)
     return value, low, high
 
 
@@ -127,6 +127,9 @@ class Measured:
     """`offset` is the fixed offset that was best on the selection part."""
     offset: int | None
     """That offset, in words; negative before the query."""
+    lead: Interval | None = None
+    """What the best head of the selection part has over the highest baseline, drawn together: the same documents for
+    both, which is the sharper question. No role depends on it."""
 
     @property
     def bar(self) -> float:
@@ -161,7 +164,16 @@ def measured(table: Table, split: Split) -> Measured:
         _share(report.mass, report.n),
         {name: Interval(float(v), float(a), float(b)) for name, v, a, b in of_baselines if np.isfinite(v)},
         offset,
+        _lead(selection, report, baselines),
     )
+
+
+def _lead(selection: Table, report: Table, baselines: dict[str, Array]) -> Interval | None:
+    if not (selection.n.sum() and report.n.sum() and baselines):
+        return None
+    best = int(selection.hits.sum(axis=0).argmax())
+    highest = max(baselines, key=lambda name: baselines[name].sum())
+    return interval(report.hits.reshape(len(report.n), -1)[:, best] - baselines[highest], report.n)
 
 
 def _share(hits: Array, n: Array) -> Float[Array, "layer head"]:
