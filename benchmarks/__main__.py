@@ -5,13 +5,14 @@ import os
 import sys
 from pathlib import Path
 
-from . import atlas, checkpoints, circuits, cold, lesson, live, long, page, warm
+from . import atlas, atlas_scale, checkpoints, circuits, cold, lesson, live, long, page, warm
 from .common import RESULTS
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 BENCHMARKS = {
     "cold": cold.main, "warm": warm.main, "long": long.main, "live": live.main, "checkpoints": checkpoints.main,
-    "circuits": circuits.main, "atlas": atlas.main, "page": page.main, "lesson": lesson.main,
+    "circuits": circuits.main, "atlas": atlas.main, "atlas-scale": atlas_scale.main,
+    "page": page.main, "lesson": lesson.main,
 }  # fmt: skip
 TABLES = {
     "speed-table": ("cold", "warm", "long"),

@@ -18,8 +18,9 @@ from .treebank import Document
 
 PART_CHARACTERS = 32_000
 """Of a part at the start (about a minute here); later parts are larger, so that there are never too many of them."""
-GROWTH = 64
-"""After so many parts they are twice as large, then three times."""
+GROWTH, LARGEST = 64, 8
+"""After so many parts they are twice as large, then three times, up to so many times: some 50,000 tokens, and what is
+counted of them is all that a scan has in memory."""
 RANDOM_TEXTS = 16
 """Of random tokens, each with its control."""
 RANDOM = "random"
@@ -81,7 +82,7 @@ def plan(documents: Iterable[Document]) -> list[Part]:
     first = n = characters = 0
     for document in documents:
         n, characters = n + 1, characters + len(document.text)
-        if characters >= PART_CHARACTERS * (1 + len(parts) // GROWTH):
+        if characters >= PART_CHARACTERS * min(1 + len(parts) // GROWTH, LARGEST):
             parts.append(Part(f"{len(parts):06d}", first, n, characters))
             first, n, characters = first + n, 0, 0
     if n:
