@@ -13,6 +13,7 @@ from typing import Any
 from qkvlab.atlas.cards import examples_json
 from qkvlab.atlas.run import Run
 from qkvlab.atlas.scan import scan
+from qkvlab.atlas.statistics import ENOUGH
 from qkvlab.atlas.summary import summarise
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,8 +44,9 @@ def measured(model: str, folder: Path, **asked: Any) -> Run:
 
 
 def write_shipped(smollm2: Run, sample: Run) -> None:
-    """The figures of one run with the places of the other."""
+    """The figures of one run with the places of the other. Measures of too few places name nobody and stay out."""
     atlas = smollm2.atlas
+    atlas["measures"] = {name: held for name, held in atlas["measures"].items() if held["n"] >= ENOUGH}
     found = summarise(smollm2, smollm2.twin, atlas["model"], atlas["run"])
     shown = examples_json(sample.parts.examples(), found)
     for name, value in (("atlas-smollm2.json", atlas), ("atlas-smollm2-examples.json", shown)):
@@ -73,7 +75,7 @@ def rows(atlas: dict[str, Any], above: bool) -> list[str]:
     named = {role["role"] for role in atlas["roles"]}
     n_head, found = atlas["model"]["n_head"], []
     for name, held in atlas["measures"].items():
-        if not name.startswith("clark:") or held["n"] < 30 or (name in named) != above:
+        if not name.startswith("clark:") or held["n"] < ENOUGH or (name in named) != above:
             continue
         known = [at for at, whole in enumerate(held["whole"]) if whole is not None]
         best = max(known, key=lambda at: held["whole"][at])
