@@ -3,10 +3,12 @@
 Only so many parts are on their way at once as there are hands for, so memory does not grow with the corpus.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 
 from ..errors import SourceError
 from ..model import Model
@@ -77,7 +79,16 @@ def _start(job: Job) -> None:
 
     global _model
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_the_scan, daemon=True).start()
     _model = job.open()
+
+
+def _end_with_the_scan() -> None:
+    """A scan that is killed cannot end its processes, and they would wait for work for ever, each with its model."""
+    scan = parent_process()
+    if scan is not None:
+        scan.join()
+        os._exit(1)
 
 
 def _count(job: Job, task: Task) -> Files:
