@@ -27,14 +27,15 @@ from terminal import WORDS, readable, run
 
 PLAIN = [word for word in WORDS if word.isalpha()]
 TABLES = [name for name in SCHEMA if name != "examples"]
-DOCUMENTS = 24
+DOCUMENTS, RANDOM_TEXTS = 16, 3
 SCRIPT = """
 import sys
+from qkvlab.atlas import scan as scanning
 from qkvlab.atlas import tasks
-from qkvlab.atlas.scan import scan
-tasks.PART_CHARACTERS = 300
+tasks.PART_CHARACTERS, scanning.RANDOM_TEXTS = 300, 3
 model, out, text, resume, ray = sys.argv[1:6]
-scan(model, out, [text], window=16, causal=False, resume=resume == "resume", ray=ray or None, workers=int(sys.argv[6]))
+more = {"resume": resume == "resume", "ray": ray or None, "workers": int(sys.argv[6])}
+scanning.scan(model, out, [text], window=16, causal=False, **more)
 """
 
 
@@ -44,6 +45,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         place = tmp_path_factory.mktemp("cache")
         patch.setenv("QKVLAB_CACHE", str(place))
+        patch.setattr(scanning, "RANDOM_TEXTS", RANDOM_TEXTS)
         yield place
 
 
@@ -91,7 +93,7 @@ def test_counts_are_those_of_each_document_by_itself(whole: Run, small: Path, te
     model = open_model(small)
     corpus = scanning.open_corpus([text], [])
     options = tasks.Options(window=16)
-    random = [count_random(model, 0, number, options) for number in range(tasks.RANDOM_TEXTS)]
+    random = [count_random(model, 0, number, options) for number in range(RANDOM_TEXTS)]
     expected = InMemory([*(count_document(model, each, options) for each in corpus.documents()), *random])
     assert len(whole.parts.numbers) > 5
     assert whole.documents() == expected.documents()
