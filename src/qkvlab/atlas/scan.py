@@ -66,10 +66,12 @@ def scan(
     when the process dies, is kept, and `resume=True` goes on with it.
     """
     schema("counts")  # without pyarrow nothing is begun
+    name = str(model) if isinstance(model, str | Path) else name
     opened = model if isinstance(model, Model) else open_model(model, allow_config=allow_config)
     check_measures(measures)
     options = Options(window, tuple(measures), None if layers is None else tuple(chosen_layers(opened.spec, layers)))
     _check_window(opened, window)
+    hands = _hands(opened, name, workers, ray)
     corpus = open_corpus([Path(path) for path in text], [Path(path) for path in treebank], field)
     if not text and not treebank:
         corpus = sample_corpus()
@@ -82,9 +84,7 @@ def scan(
     begin(folder, settings(opened, options, files, parts, more), resume)
     throw_away_unfinished([folder, folder / "parts", folder / "twin" / "parts", folder / "causal"])
     run = Run(folder)
-    name = str(model) if isinstance(model, str | Path) else name
     job = Job(options, tuple(chosen_layers(opened.spec, options.layers)), seed, name, tuple(allow_config))
-    hands = _hands(opened, workers, ray)
     _count(corpus, parts, job, hands, run.parts, "scan", progress)
     if twin:
         shuffled = replace(job, twin=True, options=replace(options, examples=False))
@@ -100,7 +100,12 @@ def _check_window(model: Model, window: int) -> None:
         )
 
 
-def _hands(model: Model, workers: int, ray: str | None) -> Hands:
+def _hands(model: Model, name: str, workers: int, ray: str | None) -> Hands:
+    if (ray is not None or workers > 1) and not name:
+        raise SourceError(
+            "other processes open the model by its name or folder; this one is in memory only: save it and name the "
+            "folder, or scan in this process"
+        )
     if ray is not None:
         from .cluster import cluster
 
