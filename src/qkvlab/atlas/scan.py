@@ -53,6 +53,7 @@ def scan(
     allow_config: Sequence[str] = (),
     progress: Progress = silent,
     name: str = "",
+    for_the_page: bool = True,
 ) -> Run:
     """What does every head of this model do in these texts? Count it, and write the folder of a run.
 
@@ -61,6 +62,7 @@ def scan(
     counts in so many processes, `ray` on a cluster ("local" or an address); the counts are the same. `report_all`
     selects and reports on all documents; `twin` counts the model with shuffled weights (`seed`), too; `causal` ablates
     the heads that were found. `progress(stage, done, of, tokens)`. `name`: what other processes open an open Model by.
+    `for_the_page`: whether the findings are kept where the page looks for the atlas of the open model, too.
 
     Raises SourceError, TextError, UnsupportedError, HeadError or MissingExtraError. What is done when it raises, or
     when the process dies, is kept, and `resume=True` goes on with it.
@@ -90,6 +92,8 @@ def scan(
         shuffled = replace(job, twin=True, options=replace(options, examples=False))
         _count(corpus, parts, shuffled, hands, run.twin_parts, "twin", progress)
     _finish(opened, corpus, run, job, causal, progress)
+    if for_the_page:
+        keep_for_the_page(folder, run.atlas)
     return run
 
 
@@ -179,7 +183,6 @@ def _write(run: Run, atlas: Atlas, corpus: Corpus) -> None:
     write_whole(run.folder / "problems.txt", "".join(f"{line}\n" for line in corpus.problems).encode())
     write_whole(run.folder / EXAMPLES, json.dumps(shown, ensure_ascii=False).encode())
     write_whole(run.folder / ATLAS, json.dumps(made, ensure_ascii=False).encode())
-    keep_for_the_page(run.folder, made)
 
 
 def keep_for_the_page(folder: Path, atlas: Mapping[str, Any]) -> None:
