@@ -18,8 +18,9 @@ from .common import held, report
 
 SIZES = (32, 128, 512)
 """Documents of a scan, each the reference text from another place on."""
-READ = (500, 2_000, 8_000)
-"""Documents of a run that is made up, and read back for its summary: more than the bootstrap draws one by one."""
+READ = (2_000, 8_000)
+"""Documents of a run that is made up, and read back for its summary. From 2,000 on the bootstrap draws groups of them;
+up to there the tables that are held at once grow, to 128 MB."""
 SPREAD = 32
 """Documents that are counted by several hands."""
 LAYERS, MEASURES = tuple(range(4)), ("position", "values")

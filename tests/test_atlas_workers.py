@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qkvlab.atlas import tasks
-from qkvlab.atlas.tasks import plan
+from qkvlab.atlas.tasks import Job, Options, Part, Task, plan
 from qkvlab.atlas.treebank import Document
+from qkvlab.atlas.workers import processes
 from qkvlab.errors import SourceError
 from terminal import WORDS, readable
 
@@ -71,6 +73,19 @@ def test_no_process_outlives_a_killed_scan(tiny: Any, tmp_path: Path) -> None:
             break
         time.sleep(0.01)
     assert not any(map(is_alive, counting))
+
+
+def test_whoever_leaves_a_scan_does_not_wait_for_the_parts_on_their_way(tiny: Any, tmp_path: Path) -> None:
+    small = readable(tiny("llama")[1], tmp_path / "model")
+    documents = [Document(f"d:{at}", "the cat drank " * 40) for at in range(9)]
+    todo = (Task(Part(f"{at:06d}", at, 1, 560), (document,)) for at, document in enumerate(documents))
+    job = Job(Options(16, ("position",)), (0, 1), 0, str(small))
+    before = set(active_children())
+    parts = processes(2)(job, todo, lambda characters, tokens: None)
+    next(parts)
+    own = [process for process in active_children() if process not in before]
+    parts.close()  # type: ignore[attr-defined]
+    assert [process.exitcode for process in own] == [-signal.SIGTERM] * 2
 
 
 @given(st.lists(st.integers(1, 400), max_size=60), st.integers(1, 200))

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from threading import Thread
 
 from ..errors import SourceError
@@ -38,15 +38,19 @@ def processes(n: int) -> Hands:
     """In `n` processes, each with the model of its own. Raises SourceError when one of them ends unasked."""
 
     def count(job: Job, todo: Iterator[Task], told: Told) -> Iterator[tuple[Part, Files]]:
+        others, whole = set(active_children()), False
         pool = ProcessPoolExecutor(n, get_context("spawn"), _start, (job,))
         try:
             yield from _bounded(pool, job, todo, told, n)
+            whole = True
         except BrokenProcessPool:
             raise SourceError(
                 "a counting process ended unasked (out of memory, or killed); what is done so far is kept: "
                 "go on with --resume, with fewer --workers if memory is short"
             ) from None
         finally:
+            for process in () if whole else set(active_children()) - others:
+                process.terminate()  # a part may take minutes: whoever interrupts a scan does not wait for it
             pool.shutdown(cancel_futures=True)
 
     return count
