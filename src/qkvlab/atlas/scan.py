@@ -15,6 +15,7 @@ from ..errors import SourceError, TextError, UnsupportedError
 from ..model import Model, open_model
 from . import MEASURES, WINDOW
 from .cards import examples_json
+from .causal import N_HEAD
 from .corpus import Corpus, open_corpus, sample_corpus
 from .count import check_measures, chosen_layers
 from .counts import Options
@@ -48,6 +49,7 @@ def scan(
     report_all: bool = False,
     twin: bool = True,
     causal: bool = True,
+    checks: int = N_HEAD,
     seed: int = 0,
     field: str = "text",
     allow_config: Sequence[str] = (),
@@ -61,8 +63,8 @@ def scan(
     neither, the sample that is shipped. `window` in tokens; `measures` of `MEASURES`; `layers` of all. `workers`
     counts in so many processes, `ray` on a cluster ("local" or an address); the counts are the same. `report_all`
     selects and reports on all documents; `twin` counts the model with shuffled weights (`seed`), too; `causal` ablates
-    the heads that were found. `progress(stage, done, of, tokens)`. `name`: what other processes open an open Model by.
-    `for_the_page`: whether the findings are kept where the page looks for the atlas of the open model, too.
+    the heads that were found, the `checks` best of each role. `progress(stage, done, of, tokens)`. `name`: what other
+    processes open an open Model by. `for_the_page`: whether the findings are kept where the page looks for them, too.
 
     Raises SourceError, TextError, UnsupportedError, HeadError or MissingExtraError. What is done when it raises, or
     when the process dies, is kept, and `resume=True` goes on with it.
@@ -81,7 +83,7 @@ def scan(
     if not parts:
         raise TextError(f"there is no document to scan in {', '.join(file.name for file in corpus.files)}")
     folder = Path(out)
-    more = {"report_all": report_all, "twin": twin, "causal": causal, "seed": seed}
+    more = {"report_all": report_all, "twin": twin, "causal": causal, "checks": checks, "seed": seed}
     files = [{"name": file.name, "size": file.size, "sha256": file.sha256} for file in corpus.files]
     begin(folder, settings(opened, options, files, parts, more), resume)
     throw_away_unfinished([folder, folder / "parts", folder / "twin" / "parts", folder / "causal"])
@@ -91,7 +93,7 @@ def scan(
     if twin:
         shuffled = replace(job, twin=True, options=replace(options, examples=False))
         _count(corpus, parts, shuffled, hands, run.twin_parts, "twin", progress)
-    _finish(opened, corpus, run, job, causal, progress)
+    _finish(opened, corpus, run, job, checks if causal else 0, progress)
     if for_the_page:
         keep_for_the_page(folder, run.atlas)
     return run
@@ -141,7 +143,7 @@ def _count(
         write_part(into.folder / part.name, files)
 
 
-def _finish(model: Model, corpus: Corpus, run: Run, job: Job, causal: bool, progress: Progress) -> None:
+def _finish(model: Model, corpus: Corpus, run: Run, job: Job, checks: int, progress: Progress) -> None:
     """Counts → the atlas, its checks, and the files others read."""
     options = run.settings["options"]
     about = {
@@ -150,11 +152,11 @@ def _finish(model: Model, corpus: Corpus, run: Run, job: Job, causal: bool, prog
         "skipped": run.parts.skipped(), "problems": corpus.n_problem, "twin": options["twin"], "causal": None,
     }  # fmt: skip
     atlas = summarise(run, run.twin, model_facts(model, job.layers), about, None, _copying(model, job))
-    if causal:
+    if checks:
         from .checks import run_checks
 
-        found, windows = run_checks(model, corpus, run, job, atlas, progress)
-        atlas = replace(atlas, run=about | {"causal": {"windows": windows}}).with_ablations(found)
+        found, windows = run_checks(model, corpus, run, job, atlas, checks, progress)
+        atlas = replace(atlas, run=about | {"causal": {"windows": windows, "heads": checks}}).with_ablations(found)
     _write(run, atlas, corpus)
 
 
