@@ -22,7 +22,7 @@ from qkvlab.reference import reference_text
 from .common import report, side_by_side
 from .peers import in_transformers
 
-N_TOKEN, ROUNDS = 1024, 7
+N_TOKEN, ROUNDS = 1024, 5
 
 
 def document(model: Any) -> Document:

@@ -40,7 +40,7 @@ def measured(model: str, folder: Path, **asked: Any) -> Run:
     def said(stage: str, done: int, of: int, tokens: int) -> None:
         print(f"\r{folder.name}: {stage} {done:,} of {of:,}   ", end="", file=sys.stderr)
 
-    return scan(model, folder, resume=folder.exists(), progress=said, **asked)
+    return scan(model, folder, resume=folder.exists(), progress=said, for_the_page=False, **asked)
 
 
 def write_shipped(smollm2: Run, sample: Run) -> None:

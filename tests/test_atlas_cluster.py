@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qkvlab.atlas import cluster as clusters
 from qkvlab.atlas import tasks
 from qkvlab.atlas.cluster import cluster
 from qkvlab.atlas.run import Run
 from qkvlab.atlas.scan import scan
-from qkvlab.atlas.tasks import Job, Options, Part, Task
+from qkvlab.atlas.tasks import Job, Options
 from qkvlab.errors import MissingExtraError, SourceError
 from terminal import WORDS, readable
 
@@ -128,10 +127,3 @@ def test_no_cluster_at_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SourceError, match=r"no Ray cluster at 10\.0\.0\.1:6379: no node answers there$") as caught:
         list(cluster("10.0.0.1:6379", 0)(job, iter(()), lambda characters, tokens: None))
     assert "\n" not in str(caught.value)
-
-
-def test_a_model_in_memory_only_goes_to_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", NoCluster())
-    todo = iter([Task(Part("000000", 0, 0, 0), ())])
-    with pytest.raises(SourceError, match="by its name or folder; this one is in memory only"):
-        list(cluster(clusters.LOCAL, 1)(Job(Options(), (0,), 0), todo, lambda characters, tokens: None))

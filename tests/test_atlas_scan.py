@@ -311,6 +311,13 @@ def test_mistakes_begin_nothing(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("spread", [{"workers": 2}, {"ray": "local"}, {"ray": "10.0.0.1:6379"}])
+def test_a_model_in_memory_only_is_not_spread(small: Path, text: Path, tmp_path: Path, spread: dict[str, Any]) -> None:
+    with pytest.raises(SourceError, match="by its name or folder; this one is in memory only"):
+        scan(open_model(small), tmp_path / "run", [text], window=16, **spread)
+    assert not (tmp_path / "run").exists()
+
+
 def test_nothing_to_scan(small: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty.txt"
     empty.write_text("\n\n")

@@ -55,6 +55,14 @@ def atlas() -> None:
 @click.option("--no-twin", is_flag=True, help="Do not scan the model with shuffled weights.")
 @click.option("--no-causal", is_flag=True, help="Do not ablate the heads that are found.")
 @click.option(
+    "--checks",
+    type=click.IntRange(1),
+    metavar="N",
+    default=2,
+    show_default=True,
+    help="Ablate so many heads of each role, the best ones.",
+)
+@click.option(
     "--seed",
     type=click.IntRange(0),
     default=0,
@@ -69,7 +77,7 @@ def atlas() -> None:
 def scan(
     model: str, text: tuple[Path, ...], treebank: tuple[Path, ...], output: Path, window: int, measures: str | None,
     layers: str | None, workers: int, ray: str | None, report_all: bool, resume: bool, no_twin: bool, no_causal: bool,
-    seed: int, field: str, allow_config: tuple[str, ...],
+    checks: int, seed: int, field: str, allow_config: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Measure every head of MODEL over texts and treebanks; without any, over the small sample that is shipped.
 
@@ -86,8 +94,8 @@ def scan(
     def work(progress: Callable[[str, int, int, int], None]) -> Any:
         return run_scan(
             opened, output, text, treebank, window=window, measures=asked, layers=chosen, workers=workers, ray=ray,
-            resume=resume, report_all=report_all, twin=not no_twin, causal=not no_causal, seed=seed, field=field,
-            allow_config=allow_config, progress=progress, name=model,
+            resume=resume, report_all=report_all, twin=not no_twin, causal=not no_causal, checks=checks, seed=seed,
+            field=field, allow_config=allow_config, progress=progress, name=model,
         )  # fmt: skip
 
     try:

@@ -18,13 +18,19 @@ Found = dict[tuple[str, str], dict[str, Any]]
 
 
 def run_checks(
-    model: Model, corpus: Corpus, run: Run, job: Job, atlas: Atlas, progress: Callable[[str, int, int, int], None]
+    model: Model,
+    corpus: Corpus,
+    run: Run,
+    job: Job,
+    atlas: Atlas,
+    most: int,
+    progress: Callable[[str, int, int, int], None],
 ) -> tuple[Found, int]:
-    """(role, head) → what its ablation changed, and in how many windows was looked.
+    """(role, head) → what its ablation changed, of the `most` best heads of each role; and in how many windows.
 
     The means that take the heads' places are those of the selection part; the windows are of the report part.
     """
-    heads = checked_heads(atlas.roles())
+    heads = checked_heads(atlas.roles(), most)
     if not heads:
         return {}, 0
     report_all, names = bool(run.settings["options"]["report_all"]), run.documents()

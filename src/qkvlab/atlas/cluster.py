@@ -29,8 +29,6 @@ def cluster(address: str, n: int) -> Hands:
     ray: Any = imported
 
     def count(job: Job, todo: Iterator[Task], told: Told) -> Iterator[tuple[Part, Files]]:
-        if not job.model:
-            raise SourceError("a cluster opens the model by its name or folder; this one is in memory only")
         with _joined(ray, address, n):
             try:
                 free = int(ray.available_resources().get("CPU", 1))

@@ -15,6 +15,7 @@ from ..errors import SourceError, TextError, UnsupportedError
 from ..model import Model, open_model
 from . import MEASURES, WINDOW
 from .cards import examples_json
+from .causal import N_HEAD
 from .corpus import Corpus, open_corpus, sample_corpus
 from .count import check_measures, chosen_layers
 from .counts import Options
@@ -48,11 +49,13 @@ def scan(
     report_all: bool = False,
     twin: bool = True,
     causal: bool = True,
+    checks: int = N_HEAD,
     seed: int = 0,
     field: str = "text",
     allow_config: Sequence[str] = (),
     progress: Progress = silent,
     name: str = "",
+    for_the_page: bool = True,
 ) -> Run:
     """What does every head of this model do in these texts? Count it, and write the folder of a run.
 
@@ -60,16 +63,19 @@ def scan(
     neither, the sample that is shipped. `window` in tokens; `measures` of `MEASURES`; `layers` of all. `workers`
     counts in so many processes, `ray` on a cluster ("local" or an address); the counts are the same. `report_all`
     selects and reports on all documents; `twin` counts the model with shuffled weights (`seed`), too; `causal` ablates
-    the heads that were found. `progress(stage, done, of, tokens)`. `name`: what other processes open an open Model by.
+    the heads that were found, the `checks` best of each role. `progress(stage, done, of, tokens)`. `name`: what other
+    processes open an open Model by. `for_the_page`: whether the findings are kept where the page looks for them, too.
 
     Raises SourceError, TextError, UnsupportedError, HeadError or MissingExtraError. What is done when it raises, or
     when the process dies, is kept, and `resume=True` goes on with it.
     """
     schema("counts")  # without pyarrow nothing is begun
+    name = str(model) if isinstance(model, str | Path) else name
     opened = model if isinstance(model, Model) else open_model(model, allow_config=allow_config)
     check_measures(measures)
     options = Options(window, tuple(measures), None if layers is None else tuple(chosen_layers(opened.spec, layers)))
     _check_window(opened, window)
+    hands = _hands(opened, name, workers, ray)
     corpus = open_corpus([Path(path) for path in text], [Path(path) for path in treebank], field)
     if not text and not treebank:
         corpus = sample_corpus()
@@ -77,19 +83,19 @@ def scan(
     if not parts:
         raise TextError(f"there is no document to scan in {', '.join(file.name for file in corpus.files)}")
     folder = Path(out)
-    more = {"report_all": report_all, "twin": twin, "causal": causal, "seed": seed}
+    more = {"report_all": report_all, "twin": twin, "causal": causal, "checks": checks, "seed": seed}
     files = [{"name": file.name, "size": file.size, "sha256": file.sha256} for file in corpus.files]
     begin(folder, settings(opened, options, files, parts, more), resume)
     throw_away_unfinished([folder, folder / "parts", folder / "twin" / "parts", folder / "causal"])
     run = Run(folder)
-    name = str(model) if isinstance(model, str | Path) else name
     job = Job(options, tuple(chosen_layers(opened.spec, options.layers)), seed, name, tuple(allow_config))
-    hands = _hands(opened, workers, ray)
     _count(corpus, parts, job, hands, run.parts, "scan", progress)
     if twin:
         shuffled = replace(job, twin=True, options=replace(options, examples=False))
         _count(corpus, parts, shuffled, hands, run.twin_parts, "twin", progress)
-    _finish(opened, corpus, run, job, causal, progress)
+    _finish(opened, corpus, run, job, checks if causal else 0, progress)
+    if for_the_page:
+        keep_for_the_page(folder, run.atlas)
     return run
 
 
@@ -100,7 +106,12 @@ def _check_window(model: Model, window: int) -> None:
         )
 
 
-def _hands(model: Model, workers: int, ray: str | None) -> Hands:
+def _hands(model: Model, name: str, workers: int, ray: str | None) -> Hands:
+    if (ray is not None or workers > 1) and not name:
+        raise SourceError(
+            "other processes open the model by its name or folder; this one is in memory only: save it and name the "
+            "folder, or scan in this process"
+        )
     if ray is not None:
         from .cluster import cluster
 
@@ -132,7 +143,7 @@ def _count(
         write_part(into.folder / part.name, files)
 
 
-def _finish(model: Model, corpus: Corpus, run: Run, job: Job, causal: bool, progress: Progress) -> None:
+def _finish(model: Model, corpus: Corpus, run: Run, job: Job, checks: int, progress: Progress) -> None:
     """Counts → the atlas, its checks, and the files others read."""
     options = run.settings["options"]
     about = {
@@ -141,11 +152,11 @@ def _finish(model: Model, corpus: Corpus, run: Run, job: Job, causal: bool, prog
         "skipped": run.parts.skipped(), "problems": corpus.n_problem, "twin": options["twin"], "causal": None,
     }  # fmt: skip
     atlas = summarise(run, run.twin, model_facts(model, job.layers), about, None, _copying(model, job))
-    if causal:
+    if checks:
         from .checks import run_checks
 
-        found, windows = run_checks(model, corpus, run, job, atlas, progress)
-        atlas = replace(atlas, run=about | {"causal": {"windows": windows}}).with_ablations(found)
+        found, windows = run_checks(model, corpus, run, job, atlas, checks, progress)
+        atlas = replace(atlas, run=about | {"causal": {"windows": windows, "heads": checks}}).with_ablations(found)
     _write(run, atlas, corpus)
 
 
@@ -174,7 +185,6 @@ def _write(run: Run, atlas: Atlas, corpus: Corpus) -> None:
     write_whole(run.folder / "problems.txt", "".join(f"{line}\n" for line in corpus.problems).encode())
     write_whole(run.folder / EXAMPLES, json.dumps(shown, ensure_ascii=False).encode())
     write_whole(run.folder / ATLAS, json.dumps(made, ensure_ascii=False).encode())
-    keep_for_the_page(run.folder, made)
 
 
 def keep_for_the_page(folder: Path, atlas: Mapping[str, Any]) -> None:

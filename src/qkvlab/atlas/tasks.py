@@ -62,9 +62,7 @@ class Job:
     """Whether its weights are shuffled first."""
 
     def open(self) -> Model:
-        """The model, in a process of its own. Raises SourceError where it has no name."""
-        if not self.model:
-            raise SourceError("a model that is in memory only is scanned in this process; give its name or folder")
+        """The model, in a process of its own."""
         return self.shuffled(open_model(self.model, allow_config=self.allow_config))
 
     def shuffled(self, model: Model) -> Model:

@@ -6,12 +6,12 @@ of the treebank is kept. Source: Zeldes 2017, the GUM corpus; its own dev split,
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from ...atlas.count import count_document
-from ...atlas.counts import Options
+from ...atlas.run import Run
+from ...atlas.scan import scan
 from ...atlas.statistics import Best, Interval, Split, best_head
-from ...atlas.tables import InMemory
-from ...atlas.treebank import read_treebank
 from ...errors import TextError
 from ..figures import FIGURES, Figure, Lab, Value, digits, figure, percent, plain, whole
 from .lookup import HEAD
@@ -20,20 +20,22 @@ ENOUGH = 30
 """Items a relation must have in the half reported on, to be ranked."""
 RANKED = 4
 """Relations whose figures are kept."""
-SCAN = "atlas.statistics.best_head of atlas.count.count_document over GUM dev, windows of 256 tokens"
+SCAN = "atlas.statistics.best_head of an atlas run over GUM dev, windows of 256 tokens"
 SIDES = {"head": "head looks back", "dependent": "dependent looks back"}
 
 
-def scanned(lab: Lab) -> InMemory:
-    """What is counted of every document."""
+def scanned(lab: Lab) -> Run:
+    """An atlas run over GUM's dev part, in a folder that goes when the figures are made."""
+    folder = lab.once("folder of the scan", TemporaryDirectory)
 
-    def scan() -> InMemory:
+    def begin() -> Run:
         assert lab.treebank is not None
-        model, options = lab.model("smollm2"), Options(measures=("position", "syntax", "coreference"), examples=False)
-        documents = read_treebank(lab.treebank / "gum-dev.conllu")
-        return InMemory([count_document(model, document, options) for document in documents])
+        return scan(
+            lab.model("smollm2"), Path(folder.name) / "run", treebank=[lab.treebank / "gum-dev.conllu"],
+            measures=("position", "syntax", "coreference"), twin=False, causal=False, for_the_page=False,
+        )  # fmt: skip
 
-    return lab.once("scanned", scan)
+    return lab.once("scanned", begin)
 
 
 def best(measure: str, lab: Lab) -> Best:
@@ -168,7 +170,7 @@ def spec_documents(lab: Lab) -> int:
 @figure(percent(), SCAN, slow=True, corpus=True)
 def spec_skipped(lab: Lab) -> float:
     """Share of dependencies left out because a word shares a token with another."""
-    every = scanned(lab).counts
-    out = sum(counts.skipped.get("words that share a token", 0) for counts in every)
-    asked = sum(tally.n for counts in every for name, tally in counts.tallies.items() if name.startswith("syntax:"))
-    return out / (out + asked)
+    run = scanned(lab)
+    out = run.parts.skipped()["words that share a token"]
+    asked = sum(run.table(name).n.sum() for name in run.measures() if name.startswith("syntax:"))
+    return float(out / (out + asked))
