@@ -151,4 +151,4 @@ def test_sums_add_up_over_windows() -> None:
     said = causal.ablations(checks)["r", "0.1"]
     assert said["n"] == 5 and said["at"] == 0.6 and said["random_at"] == 0.1 and said["elsewhere"] == 0.2
     assert causal.ablations(checks[:1])["r", "0.1"]["elsewhere"] is None
-    assert causal.checked_heads({"r": [Head(0, n) for n in range(5)], "s": []}) == {"r": [Head(0, n) for n in range(3)]}
+    assert causal.checked_heads({"r": [Head(0, n) for n in range(5)], "s": []}) == {"r": [Head(0, n) for n in range(2)]}

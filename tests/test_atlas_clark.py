@@ -1,5 +1,6 @@
 """Clark et al.'s protocol: planted heads by hand, and a slow second implementation over a model's own attentions."""
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def test_a_slow_second_implementation_agrees(pieces: int) -> None:
 def test_transformers_own_weights_counted_slowly_agree() -> None:
     import torch
 
-    hf = zoo_model("bert")
+    hf = deepcopy(zoo_model("bert"))  # other tests share it
     hf.set_attn_implementation("eager")
     model = open_live(hf)
     model.given_tokenizer = tokenizer = WordTokenizer(model.spec.n_vocab, framed=True, pieces=3)

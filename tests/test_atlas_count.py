@@ -3,6 +3,7 @@ second implementation, which shares nothing with the counting, agrees to the las
 
 import math
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -358,7 +359,7 @@ def test_transformers_own_weights_counted_slowly_agree(kind: str) -> None:
     """The attentions of the model itself, by its own eager code, against the scan of the captured model."""
     import torch
 
-    hf = zoo_model(kind)
+    hf = deepcopy(zoo_model(kind))  # other tests share it
     hf.set_attn_implementation("eager")
     model = open_live(hf)
     model.given_tokenizer = tokenizer = WordTokenizer(model.spec.n_vocab, framed=not model.spec.causal, pieces=3)
