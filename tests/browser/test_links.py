@@ -156,12 +156,14 @@ def test_copied_python_prints_the_numbers_of_the_page(page: Any, edited: dict[st
     assert not differing(shown, edited)
 
 
-def test_copied_python_for_the_first_visit(page: Any, tmp_path: Path) -> None:
+def test_copied_python_for_the_first_visit(page: Any, smollm2: Any, tmp_path: Path) -> None:
     open_head(page, "5.6")
-    page.wait_for_selector("[data-testid=bench][data-head='5.6']")
+    trace = smollm2.trace(page.get_by_test_id("text").input_value())
+    query = trace.tokens.index(" it")
+    expect_numbers(page, shown_at("5.6", query, trace))
     shown = page.evaluate(READ)
     printed = run_copied(page, tmp_path)
     assert "5.6 from ' it'" in printed
     answers, weights = printed_numbers(printed)
     assert answers == pytest.approx({word: shown[f"after {word}"] for word in answers}, abs=1e-5)
-    assert weights[: shown["query"] + 1] == pytest.approx([shown[f"weight #{key}"] for key in range(5)], abs=1e-5)
+    assert weights[: query + 1] == pytest.approx([shown[f"weight #{key}"] for key in range(query + 1)], abs=1e-5)
