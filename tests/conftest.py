@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from hypothesis import settings
 from tiny_models import make_tiny
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# A shell starts what it puts in the background deaf to Ctrl-C, and a program hands that on to those it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # beartype draws which item of a list to check, in whichever thread checks. From the shared generator, Hypothesis would
 # take a draw in a background thread for one inside a strategy, and fail the test.
 random.getrandbits = random.Random(0).getrandbits
