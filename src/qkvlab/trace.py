@@ -13,7 +13,7 @@ from .edits import Edit, Here, edit_scores, visible
 from .errors import HeadError, UnsupportedError, shown
 from .mechanism import write
 from .models import FAMILIES, no_tap, unembed
-from .recording import Rows, first_rows
+from .recording import Pieces, Rows, first_rows
 from .scoring import Scoring
 from .spec import Head, ModelSpec, is_whole
 
@@ -53,8 +53,8 @@ class Trace:
         self.text_tokens = tokens
         self.edits: tuple[Edit, ...] = tuple(edits)
         self.positions = positions
-        self._kept: dict[str, Rows] = {}
-        self._base: dict[str, Rows] = {}
+        self._kept: dict[str, Rows | Pieces] = {}
+        self._base: dict[str, Rows | Pieces] = {}
         self._base_changed: dict[Edit, dict[int, int]] = {}
         self._changed: dict[Edit, dict[int, int]] = {edit: {} for edit in self.edits}
         """For each edit, the layers in which it changed something, and the first row there."""
@@ -271,7 +271,7 @@ class Trace:
 
     def _scores(self, layer: int, heads: range, rows: Sequence[int], masked: bool) -> Float[Array, "head query key"]:
         """Of one head of a layer, or of all."""
-        spec, q, k, rule = self.spec, self.q(layer), self.k(layer), self.scoring(layer)
+        spec, k, rule = self.spec, self.k(layer), self.scoring(layer)
         positions = np.asarray(rows, int)
         first, last = (spec.kv_head(Head(layer, head)) for head in (heads[0], heads[-1]))
 
@@ -279,9 +279,19 @@ class Trace:
             return rule.scores(own_q[None, positions], own_k[None], rows, head, masked=masked)[0]
 
         with one_blas_thread():
-            own = q[heads.start : heads.stop, positions]
+            own = self._queries(layer, heads, positions)
             scores = rule.scores(own, k[first : last + 1], rows, heads.start, masked=masked)
-            return edit_scores(self.edits, Here(spec, layer, rows, k=k, scale=rule.scale), heads, scores, score_head, q)
+            if not self.edits:
+                return scores
+            here, q = Here(spec, layer, rows, k=k, scale=rule.scale), self.q(layer)
+            return edit_scores(self.edits, here, heads, scores, score_head, q)
+
+    def _queries(self, layer: int, heads: range, rows: np.ndarray) -> Float[Array, "head query d_head"]:
+        """Some queries of some heads of a layer, [head, len(rows), d_head]."""
+        kept = self._kept.get(f"layer.{layer}.q")
+        if isinstance(kept, Pieces) and len(rows) < len(self):
+            return kept.pick(rows)[heads.start : heads.stop]
+        return self.q(layer)[heads.start : heads.stop, rows]
 
     # ---- running
 
@@ -357,7 +367,8 @@ class Trace:
 
     def _keep(self, name: str, new: Array, axis: int) -> None:
         start = self._rows.start
-        self._kept[name] = self._base[name].extended(start, new) if start else Rows(new, axis)
+        made = Rows if name.endswith((".k", ".v")) else Pieces
+        self._kept[name] = self._base[name].extended(start, new) if start else made(new, axis)
 
     def _again(self, layer: int, name: str) -> Array:
         """A tap before attention that is not kept, from the x of its layer."""
