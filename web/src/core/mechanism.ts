@@ -1,6 +1,6 @@
 /**
  * THE EQUATIONS, for one head and one query: score, mask, softmax, blend, write, and the edits between them.
- * The same arithmetic as qkvlab/mechanism.py and qkvlab/edits.py, in float64 over float32 arrays; golden files hold
+ * The same arithmetic as qkvlab/mechanism.py and qkvlab/edits/, in float64 over float32 arrays; golden files hold
  * the two together. Arrays are row-major: q, k and v are [key, d_head].
  */
 import { layerAndHead } from './address';
