@@ -105,3 +105,20 @@ def test_the_nearest_candidate_is_seldom_right(documents: list[Document]) -> Non
             right += pronoun.group in {each.group for each in earlier if each.head == nearest}
             total += 1
     assert total >= 150 and right / total < 0.3
+
+
+def test_the_table_of_results_chooses_heads_on_the_other_half() -> None:
+    """Head 0.1 is best on all documents and on those reported on; 0.0 on those to choose on."""
+    path = Path(__file__).parents[1] / "scripts" / "ship_atlas.py"
+    spec = importlib.util.spec_from_file_location("ship_atlas", path)
+    assert spec is not None and spec.loader is not None
+    ship = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(ship)
+    offset = {"value": 0.3, "low": 0.2, "high": 0.4, "offset": 1}
+    parts = {"value": [0.5, 0.9], "low": [0.3, 0.8], "high": [0.6, 1.0], "selection": [0.7, 0.6], "whole": [0.6, 0.8]}
+    held = parts | {"n": 30, "twin": [0.1, 0.1], "baselines": {"offset": offset}}
+    roles = [{"role": "clark:obj:normal", "heads": [{"head": "0.1"}]}]
+    atlas = {"model": {"n_head": 2}, "measures": {"clark:obj:normal": held}, "roles": roles}
+    assert ship.rows(atlas, above=True) == []
+    (row,) = ship.rows(atlas, above=False)
+    assert row.startswith("| obj:normal | 0.0 | 30 | 0.50 | 0.30 to 0.60 | +1: 0.30 |")
