@@ -112,12 +112,13 @@ class NoCluster:
     """What is asked of Ray, where nothing answers."""
 
     def __init__(self, **errors: Exception) -> None:
-        self.errors = errors
+        self.errors, self.tries = errors, 0
 
     def is_initialized(self) -> bool:
         return False
 
     def init(self, **options: Any) -> None:
+        self.tries += 1
         raise self.errors["init"]
 
 
@@ -127,3 +128,11 @@ def test_no_cluster_at_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SourceError, match=r"no Ray cluster at 10\.0\.0\.1:6379: no node answers there$") as caught:
         list(cluster("10.0.0.1:6379", 0)(job, iter(()), lambda characters, tokens: None))
     assert "\n" not in str(caught.value)
+
+
+def test_a_node_of_our_own_that_does_not_come_up_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = NoCluster(init=Exception("The current node timed out during startup."))
+    monkeypatch.setitem(sys.modules, "ray", slow)
+    with pytest.raises(SourceError, match=r"no Ray cluster at local: The current node timed out during startup\.$"):
+        list(cluster("local", 2)(Job(Options(), (0,), 0, "smollm2"), iter(()), lambda characters, tokens: None))
+    assert slow.tries == 2

@@ -12,6 +12,8 @@ from .workers import Files, Hands
 LOCAL = "local"
 """The address that stands for a cluster of this machine alone, started for the scan."""
 QUIET = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+TRIES = 2
+"""So often a cluster of this machine is started, if it does not come up."""
 AGAIN = 3
 """So often a part whose actor died is tried again."""
 
@@ -66,12 +68,9 @@ def _joined(ray: Any, address: str, n: int) -> Iterator[None]:
     if speaks is not None:
         speaker.print_to_stdstream = lambda *words, **more: None  # type: ignore[union-attr]
     try:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                ray.init(**options)
-        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-            raise SourceError(f"no Ray cluster at {address}: {_line(error)}") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _init(ray, address, options)
         try:
             yield
         finally:
@@ -79,6 +78,21 @@ def _joined(ray: Any, address: str, n: int) -> Iterator[None]:
     finally:
         if speaks is not None:
             speaker.print_to_stdstream = speaks  # type: ignore[union-attr]
+
+
+def _init(ray: Any, address: str, options: dict[str, Any]) -> None:
+    """Ray gives a node of its own 30 s to start and then raises a bare Exception; a busy machine may need a second try.
+
+    Raises SourceError where no cluster answers.
+    """
+    last = TRIES if address == LOCAL else 1
+    for at in range(1, last + 1):
+        try:
+            ray.init(**options)
+            return
+        except Exception as error:
+            if at == last:
+                raise SourceError(f"no Ray cluster at {address}: {_line(error)}") from None
 
 
 def _spread(ray: Any, job: Job, todo: Iterator[Task], told: Told, n: int) -> Iterator[tuple[Part, Files]]:
