@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 from records import eventually, expect_weights
 from test_access import AXE, findings
 
+from qkvlab.atlas.html import write_report
 from qkvlab.atlas.reading import ranking
 from serving import Served, serve
 from some_atlas import plant, some_atlas, some_examples
@@ -301,3 +302,13 @@ def test_the_lesson_leads_to_the_atlas(here: Served, new_page: Callable[..., Any
     page.get_by_text("Do heads specialise?").first.scroll_into_view_if_needed()
     page.get_by_test_id("to-atlas").click()
     expect(page.get_by_test_id("card")).to_have_attribute("data-head", "1.2")
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_a_report_opens_offline_and_fits(width: int, new_page: Callable[..., Any], tmp_path: Path) -> None:
+    named = {**ATLAS, "model": {**ATLAS["model"], "sha256": "0123456789abcdef" * 4}}
+    write_report(named, EXAMPLES, tmp_path / "report.html")
+    page = new_page((tmp_path / "report.html").as_uri())
+    page.set_viewport_size({"width": width, "height": 900})
+    expect(page.get_by_role("heading", name="How it was measured")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -31,13 +31,15 @@ body { margin: 0 auto; padding: 32px 24px 64px; max-width: 1080px; background: v
   font: 15px/1.5 "DejaVu Sans", "Noto Sans", system-ui, sans-serif; font-variant-numeric: tabular-nums; }
 h1 { font-size: 28px; margin: 0; } h2 { font-size: 19px; margin: 32px 0 6px; }
 p { max-width: 72ch; margin: 6px 0; } .soft { color: var(--soft); font-size: 13px; }
-h2 small { font-weight: 400; }
+h2 small { font-weight: 400; overflow-wrap: anywhere; }
 .role { display: flex; flex-wrap: wrap; gap: 12px 28px; align-items: flex-start; }
 .role > div { flex: 1; min-width: min(100%, 420px); overflow-x: auto; }
-table { border-collapse: collapse; font-size: 13px; } th, td { padding: 3px 12px 3px 0; text-align: right; }
+table { border-collapse: collapse; font-size: 13px; } th, td { padding: 3px 12px 3px 0;
+  text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } thead th { color: var(--soft); font-weight: 400; }
 tbody tr { border-top: 1px solid var(--line); } tr.named th { font-weight: 700; } tbody th { font-weight: 400; }
-dl { display: grid; grid-template-columns: auto 1fr; gap: 2px 16px; } dt { color: var(--soft); } dd { margin: 0; }
+dl { display: grid; grid-template-columns: auto minmax(0, 1fr); gap: 2px 16px; } dt { color: var(--soft); }
+dd { margin: 0; overflow-wrap: anywhere; } ul { padding-left: 20px; } li { margin: 6px 0; max-width: 88ch; }
 blockquote { margin: 8px 0; padding: 6px 12px; border-left: 3px solid var(--line); overflow-wrap: anywhere; }
 mark { color: inherit; background: none; } mark.query { color: var(--q); background: var(--q-wash); font-weight: 700; }
 mark.right { color: var(--k); background: var(--k-wash); } mark.looked { border-bottom: 2px dotted var(--k); }
