@@ -349,16 +349,18 @@ def test_memory_holds_a_part_and_no_more(
 
 def test_on_the_command_line(small: Path, text: Path, tmp_path: Path) -> None:
     out, other = tmp_path / "run", tmp_path / "other.txt"
-    other.write_text("the cat saw a dog and ran\n")
+    other.write_bytes(b"the cat saw a dog and ran\n\xff\n")
     done = run(
         "atlas", "scan", str(small), "--text", str(text), str(other), "-o", str(out), "--window", "16", "--no-causal"
     )
     assert done.status == 0, done.err
     assert "position" in done.out or "looks" in done.out
+    assert done.err.startswith("other.txt:2: byte 1 of the line is not UTF-8; passed over\n")
+    assert "1 problem in the files" in " ".join(done.out.split()) and "Broken in the files, and left out: 1" in done.out
     shown = json.loads(run("atlas", "show", str(out), "--role", "position:self", "--json").out)
-    assert list(shown)[:2] == ["model", "role"]
-    assert [list(row)[:9] for row in shown["heads"][:1]] == [
-        ["head", "n", "value", "low", "high", "selection", "whole", "baselines", "twin"]
+    assert list(shown) == ["model", "role", "heads"]
+    assert [list(row) for row in shown["heads"][:1]] == [
+        ["head", "n", "value", "low", "high", "selection", "whole", "baselines", "twin", "ablation"]
     ]
     wholes = [row["whole"] for row in shown["heads"]]
     assert len(wholes) == 18

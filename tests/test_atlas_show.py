@@ -59,6 +59,11 @@ def test_a_heads_card_has_measures_losses_and_places() -> None:
     assert "+0.123 nats, elsewhere -0.004; 1.0 gone: +0.011" in text
     assert '"it" looks most at "cat"; 0.91' in text and '"she" looks most at "left"; 0.04' in text
     assert "entropy of the weights" in text
+    examples = some_examples(atlas)
+    examples["heads"]["1.2"] = [row | {"looked": [0, 0]} for row in examples["heads"]["1.2"]]
+    assert '"it" looks most at a token before or after this text; 0.91' in said(
+        show_run(atlas, "1.2", None, 10, examples)
+    )
 
 
 def test_a_layer_that_was_not_scanned_has_no_numbers() -> None:

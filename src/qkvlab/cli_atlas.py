@@ -12,6 +12,8 @@ from .cli_common import open_model_with_bar, print_json
 OPEN_ENDED = ("--text", "--treebank")
 """Options that take all the files that follow them."""
 SAID = {"scan": "scanning", "twin": "scanning the twin", "checks": "ablating what was found"}
+PROBLEMS = 5
+"""Problems of the files that are told when a scan ends."""
 EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -105,6 +107,20 @@ def scan(
             f"interrupted; what is done so far is in {output}: the same line with --resume goes on"
         ) from None
     _show(run.folder)
+    _say_problems(run.folder)
+    click.echo(f"More: qkvlab atlas show {output} --role ROLE (or --head L.H); atlas report {output} -o FILE", err=True)
+
+
+def _say_problems(folder: Path) -> None:
+    """What was broken in the files, on standard error: the first few, and where all of them are."""
+    from .text import printable
+
+    path = folder / "problems.txt"
+    told = path.read_text(encoding="utf-8").splitlines()
+    for line in told[:PROBLEMS]:
+        click.echo(printable(line), err=True)
+    if len(told) > PROBLEMS:
+        click.echo(f"and {len(told) - PROBLEMS:,} more problems in the files: {path}", err=True)
 
 
 def _with_speed(work: Callable[[Callable[[str, int, int, int], None]], Any]) -> Any:
@@ -150,7 +166,8 @@ def show(run: Path, head: str | None, role: str | None, top: int, json_: bool) -
     found = read_atlas(run)
     badge = found["model"]["badge"]
     if role is not None:
-        print_json({"model": badge, "role": measure_named(found, role), "heads": ranking(found, role)})
+        rows = [{name: each for name, each in row.items() if name != "named"} for row in ranking(found, role)]
+        print_json({"model": badge, "role": measure_named(found, role), "heads": rows})
     elif head is not None:
         print_json({"model": badge, **card(found, head)})
     else:

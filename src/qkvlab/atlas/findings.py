@@ -128,12 +128,12 @@ def _doubts(atlas: "Atlas", n_named: int) -> list[str]:
     """What to bear in mind."""
     n_measure = sum(one.n >= ENOUGH for one in atlas.measures.values())
     n_test = n_measure * len(atlas.model["layers"]) * atlas.model["n_head"]
-    said = [
+    said = [] if n_test == 0 else [
         f"{n_test:,} pairs of head and measure were tested and {n_named:,} named. Each interval is a 95 % interval by "
         f"itself and not corrected for their number: if nothing were there, about 1 in 40 lower bounds would lie above "
         "the true value, and fewer above the upper bound of a baseline as well. Trust a role less the nearer its lower "
         "bound is to the bar."
-    ]
+    ]  # fmt: skip
     if atlas.twins is None:
         said.append("The model with shuffled weights was not scanned, so no role was held against it.")
     if not atlas.ablations:
@@ -147,6 +147,8 @@ def _doubts(atlas: "Atlas", n_named: int) -> list[str]:
     skipped = {why: n for why, n in dict(atlas.run.get("skipped", {})).items() if n}
     if skipped:
         said.append("Left out: " + "; ".join(f"{why} ({n:,})" for why, n in skipped.items()) + ".")
+    if problems := int(atlas.run.get("problems") or 0):
+        said.append(f"Broken in the files, and left out: {problems:,} (problems.txt of the run has file and line).")
     return said
 
 

@@ -25,6 +25,7 @@ from .reading import (
 QUERY, KEY = "#2E9BDA", "#E4752B"
 NAMED = 8
 """Heads of a role that the overview names."""
+OUTSIDE = "a token before or after this text"
 EXAMPLES = 6
 """Places in context that a head's card shows."""
 
@@ -147,6 +148,8 @@ def _about(atlas: AtlasJson) -> Text:
     twin = "" if run.get("twin") else "; no twin was scanned"
     skipped = sum(run["skipped"].values())
     left_out = f"; {skipped:,} places left out" if skipped else ""
+    problems = run.get("problems") or 0
+    left_out += f"; {problems:,} {'problem' if problems == 1 else 'problems'} in the files" if problems else ""
     line = f"{run['documents']:,} documents, {run['tokens']:,} tokens of {files}; windows of {run['window']}{left_out}"
     model = Text(printable(atlas["model"]["badge"]), style="bold")
     return Text("\n").join([model, Text(printable(line)), Text(f"Values are of {split}{twin}.", style="dim")])
@@ -191,7 +194,7 @@ def _places(examples: ExamplesJson, head: str) -> Iterable[RenderableType]:
             line.stylize(f"bold {KEY}", *row["right"])
         line.stylize(f"bold {QUERY}", *row["query"])
         what = "" if row["measure"] == "sample" else f"{title(row['measure'])}, {row['side']}: "
-        looked = quoted(text[slice(*row["looked"])])
+        looked = quoted(text[slice(*row["looked"])]) if row["looked"][0] < row["looked"][1] else OUTSIDE
         yield Text()
         yield Text(printable(f"{what}{quoted(text[slice(*row['query'])])} looks most at {looked}; {row['weight']:.2f}"))
         yield Text("  ").append_text(line)

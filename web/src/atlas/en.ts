@@ -164,6 +164,7 @@ export const en = {
     open: 'Open in the playground',
     legend: { query: 'looks', right: 'right', looked: 'looked at instead' },
     said: (query: string, looked: string, right: string | null) => `${query} looks at ${looked}${right === null ? '' : `; right is ${right}`}`,
+    outside: 'a token before or after this text',
     waiting: 'Loading the examples …',
   },
   run: {
