@@ -15,6 +15,7 @@ from qkvlab.atlas.reading import (
     check_atlas,
     check_examples,
     head_index,
+    measure_named,
     ranking,
     read_atlas,
     read_examples,
@@ -163,7 +164,7 @@ def test_heads_and_measures_that_are_not_there() -> None:
     assert head_index(atlas, "1.2") == 8
     with pytest.raises(HeadError, match=r"head '5.0' is none of Tiny-5, F32, which has 5 layers of 6 heads"):
         head_index(atlas, "5.0")
-    with pytest.raises(AtlasError, match="did you mean 'coreference'"):
+    with pytest.raises(AtlasError, match=r"'corefrence' is none of this run's \d+; the nearest are coreference"):
         ranking(atlas, "corefrence")
 
 
@@ -198,3 +199,12 @@ def test_the_page_says_the_same() -> None:
     page = (Path(__file__).parents[1] / "web" / "src" / "atlas" / "en.ts").read_text(encoding="utf-8")
     for name, said in {**naming.RELATIONS, **naming.BASELINES}.items():
         assert f"{name}: '{said}'" in page or f"'{name}': '{said}'" in page, name
+
+
+def test_a_measure_that_is_none_is_told_the_nearest_and_not_all() -> None:
+    names = [*(f"syntax:{name}:head" for name in ("nsubj", "obj", "det", "amod", "case")), "coreference"]
+    atlas: Any = {"measures": dict.fromkeys(names)}
+    assert measure_named(atlas, "nsubj:head") == "syntax:nsubj:head"
+    with pytest.raises(AtlasError, match="nearest are syntax:nsubj:head") as caught:
+        measure_named(atlas, "nsubj:haed")
+    assert "case" not in str(caught.value)

@@ -17,7 +17,7 @@ import pytest
 from qkvlab.atlas import scan as scanning
 from qkvlab.atlas import store, tasks
 from qkvlab.atlas.count import count_document, count_random
-from qkvlab.atlas.run import Run
+from qkvlab.atlas.run import Run, begin
 from qkvlab.atlas.scan import scan
 from qkvlab.atlas.store import SCHEMA, UNFINISHED
 from qkvlab.atlas.tables import InMemory
@@ -147,6 +147,19 @@ def test_any_cut_gives_the_same(
     assert contents(other) == contents(whole)
     assert other.atlas == whole.atlas
     assert (other.folder / "examples.json").read_text() == (whole.folder / "examples.json").read_text()
+
+
+def test_a_run_that_counted_nothing_is_begun_anew(tmp_path: Path) -> None:
+    """A cluster that was not there, say: what is left of it is in nobody's way."""
+    out, ours = tmp_path / "run", {"model": "a"}
+    begin(out, ours, False)
+    begin(out, {"model": "b"}, False)
+    assert json.loads((out / "run.json").read_text()) == {"model": "b"}
+    (out / "parts" / "0").mkdir(parents=True)
+    (out / "parts" / "0" / "counts.parquet").write_bytes(b"")
+    with pytest.raises(SourceError, match="holds a run already"):
+        begin(out, ours, False)
+    assert json.loads((out / "run.json").read_text()) == {"model": "b"}
 
 
 def started(small: Path, out: Path, text: Path, *, resume: bool = False, ray: str = "", workers: int = 0) -> Any:

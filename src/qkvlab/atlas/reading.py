@@ -7,10 +7,11 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ..errors import AtlasError, HeadError, one_of, shown
+from ..errors import AtlasError, HeadError, shown
 
 FORMAT = 1
 LARGEST = 64 * 1024**2
@@ -109,7 +110,7 @@ def head_index(atlas: AtlasJson, head: str) -> int:
 def measure_named(atlas: AtlasJson, measure: str) -> str:
     """The measure of this name; its last part is enough (`previous`, `obj:dependent`) where one ends so.
 
-    Raises AtlasError with the nearest and all there are.
+    Raises AtlasError with the nearest ones.
     """
     if measure in atlas["measures"]:
         return measure
@@ -118,7 +119,13 @@ def measure_named(atlas: AtlasJson, measure: str) -> str:
         return str(ends[0])
     if ends:
         raise AtlasError(f"{shown(measure)} may be {', '.join(ends[:6])}; give one of them")
-    raise AtlasError(one_of("the measure", measure, sorted(atlas["measures"])))
+    known = {name.partition(":")[2]: name for name in atlas["measures"]} | {name: name for name in atlas["measures"]}
+    near = list(dict.fromkeys(known[found] for found in get_close_matches(measure, known, n=6)))[:3]
+    nearest = f"; the nearest are {', '.join(near)}" if near else ""
+    raise AtlasError(
+        f"the measure {shown(measure)} is none of this run's {len(atlas['measures'])}{nearest} (qkvlab atlas show RUN "
+        "lists what it found)"
+    )
 
 
 def roles_of(atlas: AtlasJson, head: str) -> list[str]:

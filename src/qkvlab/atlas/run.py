@@ -151,12 +151,15 @@ def check_same(folder: Path, ours: Mapping[str, Any]) -> None:
 
 
 def begin(folder: Path, ours: Mapping[str, Any], resume: bool) -> None:
-    """Make the run's folder, or go on with it. Raises SourceError where it is taken."""
-    if (folder / RUN).is_file():
+    """Make the run's folder, or go on with it; a run that never counted anything is begun anew.
+
+    Raises SourceError where it is taken.
+    """
+    if (folder / RUN).is_file() and (resume or any(folder.glob("**/*.parquet"))):
         if not resume:
             raise SourceError(f"{folder} holds a run already; go on with it by --resume, or name another folder")
         check_same(folder, ours)
         return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not (folder / RUN).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise SourceError(f"{folder} is there and is no atlas run; name a folder that is new or empty")
     write_whole(folder / RUN, json.dumps(ours, indent=1).encode())
