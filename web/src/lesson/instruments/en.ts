@@ -120,6 +120,9 @@ export const en = {
     unfit: 'Every field needs a number above 0.',
     caption: 'Size of the cache in three arrangements',
     says: (own: string, now: string, times: string) => `For this context, ${now} instead of ${own}: ${times} times smaller.`,
+    goal: (tokens: string, size: string) => `${tokens} tokens in ${size}, with no other size changed`,
+    met: 'met',
+    unmet: 'not yet',
     same: (own: string) => `Every query head has keys and values of its own: ${own} for this context. Nothing is saved.`,
   },
   masks: {
