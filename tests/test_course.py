@@ -275,7 +275,7 @@ def test_the_voice_says_what_the_lesson_says(course: Path) -> None:
     narrate(course)
     files = compile_course(course)
     assert json.loads(files["12.json"])["narration"]["sentences"][1] == [1, 1.5] and files["12.mp3"] == b"sound"
-    assert "12.md:12: sentence 0 is to be said as" in broken(course, "lessons/12.md", "Attention lets", "Attention let")
+    assert "12.md:14: sentence 0 is to be said as" in broken(course, "lessons/12.md", "Attention lets", "Attention let")
 
 
 def test_a_voice_that_is_missing(course: Path) -> None:
