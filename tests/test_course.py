@@ -229,6 +229,8 @@ def test_the_course_compiles() -> None:
         for block in blocks:
             if block["kind"] == "instrument":
                 assert block["settings"].keys() == INSTRUMENTS[block["name"]].settings.keys()
+    badges = json.loads(files["12.json"])["badges"]
+    assert len(badges) == 2 and "SmolLM2" in badges[1], "what only a cue brings is named, too"
 
 
 def test_every_default_is_of_its_kind() -> None:
