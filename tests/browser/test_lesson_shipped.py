@@ -296,7 +296,7 @@ def percent(share: float) -> str:
 def test_the_mask_and_the_cache_of_the_short_modules(read: Callable[..., Any], smollm2: Model) -> None:
     page = read("12")
     shown = instrument(page, "masks")
-    page.locator("[data-sentence]").filter(has_text="With a causal mask").click()
+    page.locator("[data-sentence]").filter(has_text="The second model is another kind").click()
     weights = smollm2.trace(CAT).weights("13.8")
     expect(shown.get_by_test_id("masks-says")).to_contain_text("gives no weight to words after it")
     cells = shown.locator("td[data-weight]").evaluate_all("(cells) => cells.map(({ dataset }) => +dataset.weight)")
