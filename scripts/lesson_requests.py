@@ -12,7 +12,7 @@ from qkvlab.course.recorded import canonical  # noqa: E402
 from serving import launched, serve  # noqa: E402 - the tests' own server and browser
 
 KEPT = ROOT / "src" / "qkvlab" / "course" / "requests.json"
-CHOICES = "input[type=radio], input[type=checkbox], button[aria-pressed]"
+RADIOS, SWITCHES = "input[type=radio]", "input[type=checkbox], button[aria-pressed]"
 FEW = 12
 """A list of more options than this is left to who runs the program."""
 STEPS = 20
@@ -53,11 +53,12 @@ def walk(page: Any, address: str, module: str) -> list[dict[str, Any]]:
     for instrument in page.locator("[data-instrument]").all():
         instrument.scroll_into_view_if_needed()
         heard.settle()
-        for choice in instrument.locator(CHOICES).all():
-            for _ in range(2):  # a switch goes back; what is one of several stays chosen
-                if choice.is_visible() and choice.is_enabled():
-                    choice.click()
-                    heard.settle()
+        radios = instrument.locator(RADIOS).all()
+        for radio in [*radios, *radios[:1]]:  # the first is where it began: come back to it
+            radio.click()
+            press_all(instrument, heard)
+        if not radios:
+            press_all(instrument, heard)
         for select in instrument.locator("select").all():
             values = select.locator("option:enabled").evaluate_all("(options) => options.map(({ value }) => value)")
             for value in values if len(values) <= FEW else []:
@@ -69,6 +70,16 @@ def walk(page: Any, address: str, module: str) -> list[dict[str, Any]]:
         page.keyboard.press("ArrowRight")
         heard.settle()
     return list(heard.requests.values())
+
+
+def press_all(instrument: Any, heard: Heard) -> None:
+    """Every switch of an instrument, as it is set: one radio button may bring others than the next."""
+    heard.settle()
+    for switch in instrument.locator(SWITCHES).all():
+        for _ in range(2):  # a switch goes back; what is one of several stays chosen
+            if switch.is_visible() and switch.is_enabled():
+                switch.click()
+                heard.settle()
 
 
 def main() -> None:

@@ -229,6 +229,8 @@ def test_the_course_compiles() -> None:
         for block in blocks:
             if block["kind"] == "instrument":
                 assert block["settings"].keys() == INSTRUMENTS[block["name"]].settings.keys()
+    badges = json.loads(files["12.json"])["badges"]
+    assert len(badges) == 2 and "SmolLM2" in badges[1], "what only a cue brings is named, too"
 
 
 def test_every_default_is_of_its_kind() -> None:
@@ -275,7 +277,7 @@ def test_the_voice_says_what_the_lesson_says(course: Path) -> None:
     narrate(course)
     files = compile_course(course)
     assert json.loads(files["12.json"])["narration"]["sentences"][1] == [1, 1.5] and files["12.mp3"] == b"sound"
-    assert "12.md:12: sentence 0 is to be said as" in broken(course, "lessons/12.md", "Attention lets", "Attention let")
+    assert "12.md:14: sentence 0 is to be said as" in broken(course, "lessons/12.md", "Attention lets", "Attention let")
 
 
 def test_a_voice_that_is_missing(course: Path) -> None:

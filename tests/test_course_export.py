@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from page import PARTS, Served, read_frame
 from qkvlab.course.export import export_course, requests
+from qkvlab.course.reachable import reachable
 from qkvlab.course.recorded import canonical, file_name, pack, unpack
 from qkvlab.errors import CourseError
 from terminal import run
@@ -22,7 +24,7 @@ def page(tmp_path: Path) -> Path:
     folder = tmp_path / "page"
     (folder / "course").mkdir(parents=True)
     (folder / "onefile").mkdir()
-    (folder / "onefile" / "template.html").write_text("of the playground")
+    (folder / "onefile" / "template.html").write_text("%kept%")
     (folder / "index.html").write_text(INDEX)
     (folder / "course" / "map.json").write_text('{"modules": [{"module": "22", "here": true}]}')
     return folder
@@ -71,7 +73,7 @@ def test_the_page_at_each_of_its_addresses(page: Path, tmp_path: Path) -> None:
         text = (out / address / "index.html").read_text()
         assert f'content="{leads}"' in text and f'src="{leads}assets/' in text and 'desk" content="recorded"' in text
     assert json.loads((out / "course" / "static.json").read_text())["recorded"] == []
-    assert not (out / "onefile").exists()
+    assert (out / "onefile" / "template.html").is_file(), "what a head to drag is made of"
 
 
 def test_what_is_not_replaced(page: Path, tmp_path: Path) -> None:
@@ -99,6 +101,42 @@ def test_nothing_is_left_of_an_export_that_fails(page: Path, tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["page"]
     with pytest.raises(CourseError, match="there is no folder"):
         export_course(tmp_path / "no" / "out", page=page, asked=[])
+
+
+@pytest.mark.usefixtures("smollm2_path")
+def test_heads_are_recorded_together_in_their_layer_and_alone_in_others() -> None:
+    """Of each set of heads one request, in the order of the heads, as the page writes it."""
+    plain = {**VIEW, "parts": ["prediction"], "edits": [], "at": [4, 8]}
+    heard = [plain, {**plain, "at": 0}, {**plain, "edits": [off("3.2")]}]
+    found = {canonical(request): request for request in reachable(heard, [])}
+    sets = [(request["at"], [edit["where"] for edit in request["edits"]]) for request in found.values()]
+    own = [heads for at, heads in sets if at == [4, 8] and all(head.startswith("3.") for head in heads)]
+    assert len(own) == 1 + 9 + 36 + 84 + 36 + 9 + 1 and ["3.0", "3.7"] in own and ["3.7", "3.0"] not in own
+    assert sum(at == [4, 8] for at, _ in sets) == 176 + 29 * 18
+    assert sum(at == 0 for at, _ in sets) == 9
+    assert all(edit == off(edit["where"]) for request in found.values() for edit in request["edits"])
+    assert reachable(heard[:2], []) == []
+
+
+def off(head: str) -> dict[str, Any]:
+    return {"kind": "ablate", "where": head, "to": "zero", "strength": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "token"),
+    [
+        ("it is it", " it", [5, 8]),
+        ("the it item", " it", [3, 6]),
+        ("a b", "#1", 1),
+        ("a b", " c", None),
+        ("a", None, None),
+    ],
+)
+def test_the_head_to_drag_is_asked_for_as_the_page_names_it(text: str, name: str | None, token: Any) -> None:
+    settings = {"model": "smollm2", "text": text, "head": "1.2", "query": name, "key": None, "edits": []}
+    (request,) = reachable([], [{"kind": "prose"}, {"kind": "instrument", "name": "playground", "settings": settings}])
+    assert (request["query"], request["key"], request["heads"]) == (token, None, ["1.2"])
+    assert request["parts"] == ["head", "prediction", "words"] and request["at"] is None
 
 
 def test_the_list_of_requests_is_sound() -> None:

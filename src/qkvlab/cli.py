@@ -485,8 +485,8 @@ def list_modules(json_: bool) -> None:
 def export_(folder: Path, force: bool) -> None:
     """Write the course as a folder that any static host serves.
 
-    It holds the page, the lessons, and the model's recorded answers to all that the lessons ask; everything works
-    there but typing a text of one's own.
+    It holds the page, the lessons, and the model's recorded answers to what the lessons ask. What acts within one
+    head is computed in the page. Typing a text, and many heads off at once, need the program.
     """
     from .course.export import export_course
 

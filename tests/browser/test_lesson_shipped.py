@@ -58,6 +58,8 @@ def test_a_lesson_is_whole_and_for_everyone(read: Callable[..., Any], module: st
 def test_nothing_sticks_out(read: Callable[..., Any], width: int) -> None:
     page = read(viewport={"width": width, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    boxes = page.get_by_test_id("formula").evaluate_all("(all) => all.map((one) => one.scrollWidth - one.clientWidth)")
+    assert boxes == [0, 0, 0]
 
 
 def test_the_voice_is_there_and_goes_on(read: Callable[..., Any]) -> None:
@@ -146,14 +148,15 @@ def test_every_task_of_the_shipped_lessons_is_held_here() -> None:
         module: [block["instrument"] for block in blocks_of(module) if block["kind"] == "challenge"]
         for module in LESSONS
     }
-    assert tasks == {"12": [], "12a": [], "22": ["later", "toy"]}
+    assert tasks == {"12": [], "12a": ["shared"], "22": ["later", "toy"]}
     asked = {module: sum(block["kind"] == "question" for block in blocks_of(module)) for module in LESSONS}
-    assert asked == {"12": 0, "12a": 0, "22": 5}
+    assert asked == {"12": 3, "12a": 3, "22": 5}
 
 
-def test_every_question_says_why_not_and_why(read: Callable[..., Any]) -> None:
-    page = read()
-    asked = [block for block in blocks_of("22") if block["kind"] == "question"]
+@pytest.mark.parametrize("module", LESSONS)
+def test_every_question_says_why_not_and_why(read: Callable[..., Any], module: str) -> None:
+    page = read(module)
+    asked = [block for block in blocks_of(module) if block["kind"] == "question"]
     shown = page.get_by_test_id("question")
     expect(shown).to_have_count(len(asked))
     for n, question in enumerate(asked):
@@ -293,7 +296,7 @@ def percent(share: float) -> str:
 def test_the_mask_and_the_cache_of_the_short_modules(read: Callable[..., Any], smollm2: Model) -> None:
     page = read("12")
     shown = instrument(page, "masks")
-    page.locator("[data-sentence]").filter(has_text="With a causal mask").click()
+    page.locator("[data-sentence]").filter(has_text="The second model is another kind").click()
     weights = smollm2.trace(CAT).weights("13.8")
     expect(shown.get_by_test_id("masks-says")).to_contain_text("gives no weight to words after it")
     cells = shown.locator("td[data-weight]").evaluate_all("(cells) => cells.map(({ dataset }) => +dataset.weight)")
@@ -302,13 +305,31 @@ def test_the_mask_and_the_cache_of_the_short_modules(read: Callable[..., Any], s
         shown.get_by_test_id("grid").get_by_role("button").nth(row).click()
         expect(shown.get_by_test_id("grid").get_by_role("button", pressed=True)).to_have_count(1)
         expect(shown.get_by_test_id("masks-says")).to_contain_text(f"hides {6 - row} of them")
+    for name, head in (("SmolLM2", "13.8"), ("all-MiniLM", "2.8")):
+        shown.get_by_role("radio", name=name).check()
+        expect(shown.get_by_text(f"Head {head}: each row is a query")).to_be_visible()
     page = read("12a")
-    shown = instrument(page, "cache")
-    shown.get_by_test_id("field-kv_heads").fill("5")
+    shown = page.locator("[data-instrument=cache]").last
+    heads, goal, task = (shown.get_by_test_id(name) for name in ("field-kv_heads", "cache-goal", "cache-says"))
+    challenge = page.get_by_test_id("challenge")
+    heads.fill("5")
     expect(shown.get_by_test_id("cache-wrong")).to_contain_text("cannot be shared out evenly")
-    shown.get_by_test_id("field-kv_heads").fill("8")
-    expect(shown.get_by_test_id("cache-says")).to_contain_text("4 times smaller")
+    heads.fill("8")
+    expect(task).to_contain_text("4 times smaller")
     assert shown.locator("tr.now td[data-bytes]").first.get_attribute("data-bytes") == str(2 * 32 * 8 * 128 * 2)
+    expect(goal).to_have_attribute("data-met", "false")
+    page.locator("[data-sentence]").filter(has_text="If all 32 read one").click()
+    expect(goal).to_have_attribute("data-met", "true")
+    expect(challenge).to_contain_text("not yet")
+    heads.fill("32")
+    shown.get_by_test_id("field-layers").fill("2")
+    expect(task).to_contain_text("256 MiB")
+    expect(goal).to_have_attribute("data-met", "false")
+    shown.get_by_test_id("field-layers").fill("32")
+    expect(challenge).to_contain_text("not yet")
+    heads.fill("2")
+    expect(goal).to_have_attribute("data-met", "true")
+    expect(challenge).to_contain_text("✓")
 
 
 SET = """() => {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { complaint, PRESETS, presetOf, sizes } from '../src/lesson/instruments/cachesize';
+import { complaint, PRESETS, presetOf, reaches, sizes } from '../src/lesson/instruments/cachesize';
 
 const named = (name: string) => PRESETS.find((preset) => preset.name === name)!;
 
@@ -32,4 +32,13 @@ test('heads that do not divide, and nothing at all, are refused', () => {
 test('settings are a preset only where every number is', () => {
   expect(presetOf(named('Llama-2-7B'))).toBe('Llama-2-7B');
   expect(presetOf({ ...named('Llama-2-7B'), kv_heads: 8 })).toBeNull();
+});
+
+test('a goal is reached by the K/V heads alone', () => {
+  const first = { ...named('Llama-3-8B'), kv_heads: 32 };
+  const goal = 256 * 2 ** 20;
+  expect([32, 4, 2, 1].map((kv_heads) => reaches(goal, { ...first, kv_heads }, first))).toEqual([false, false, true, true]);
+  expect(reaches(goal, { ...first, kv_heads: 3 }, first)).toBe(false);
+  expect(reaches(goal, { ...first, kv_heads: 2, context: 4096 }, first)).toBe(false);
+  expect(reaches(goal, { ...first, layers: 2 }, first)).toBe(false);
 });

@@ -147,13 +147,11 @@ def _art(folder: Path, name: str | None) -> dict[str, str] | None:
 
 
 def _badges(lesson: Lesson) -> list[str]:
-    """What the instruments run on, in order."""
-    found: dict[str, None] = {}
-    for block in lesson.instruments.values():
-        model = block["settings"].get("model")
-        badge = ALIASES[model].title if model in ALIASES else model or INSTRUMENTS[block["name"]].toy
-        found[str(badge)] = None
-    return list(found)
+    """What the instruments run on, in order, and then what cues bring."""
+    blocks = lesson.instruments.values()
+    models = [block["settings"].get("model") or INSTRUMENTS[block["name"]].toy for block in blocks]
+    models += [cue["set"]["model"] for cue in lesson.cues if "model" in cue["set"]]
+    return list(dict.fromkeys(ALIASES[model].title if model in ALIASES else str(model) for model in models))
 
 
 def _narration(folder: Path, lesson: Lesson) -> tuple[dict[str, Any] | None, dict[str, bytes]]:

@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from .._parallel import one_blas_thread
 from ..errors import CourseError
 from ..server.app import PAGE, page_from
 from ..server.rooms import furnish
+from .reachable import reachable
 from .recorded import Reader, file_name, record
 
 HERE = Path(__file__).parent
@@ -31,10 +33,14 @@ def modules(page: Path = PAGE) -> list[dict[str, Any]]:
     return rows
 
 
-def requests(path: Path = HERE / "requests.json") -> list[dict[str, Any]]:
+def requests(path: Path = HERE / "requests.json", page: Path = PAGE) -> list[dict[str, Any]]:
     """Every request that the lessons' instruments make, each once; first the opening of every model they name: a page
     whose server has it open does not ask for that."""
-    asked = [request for lesson in json.loads(path.read_text(encoding="utf-8")).values() for request in lesson]
+    asked = []
+    for module, heard in json.loads(path.read_text(encoding="utf-8")).items():
+        lesson = json.loads((page / "course" / f"{module}.json").read_text(encoding="utf-8"))
+        steps = [step for section in lesson["sections"] for step in section["steps"]]
+        asked += [*heard, *reachable(heard, [block for step in steps for block in step["blocks"]])]
     opening = [{"lane": "open", "model": request["model"]} for request in asked]
     return list({file_name(request): request for request in (*opening, *asked)}.values())
 
@@ -50,7 +56,7 @@ def export_course(
     here = [row["module"] for row in modules(page) if row["here"]]
     if not (page / "index.html").is_file():
         raise CourseError("the page is not built in this copy of QKV Lab; run `make web` in the project's folder")
-    asked = requests() if asked is None else asked
+    asked = requests(page=page) if asked is None else asked
     try:
         target = target.resolve()
         _may_write(target, force)
@@ -80,7 +86,7 @@ def _may_write(target: Path, force: bool) -> None:
 
 def _copy_page(page: Path, fresh: Path, here: list[str]) -> None:
     """The page's files; and the page itself at each address it knows, so that a reload finds it there too."""
-    shutil.copytree(page, fresh, ignore=shutil.ignore_patterns("onefile"))  # the playground's, and it is not there
+    shutil.copytree(page, fresh)
     index = (fresh / "index.html").read_text(encoding="utf-8")
     if LIVE not in index:
         raise CourseError("the built page does not say that it runs live; run `make web` in the project's folder")
@@ -101,7 +107,8 @@ def _record_all(asked: list[dict[str, Any]], fresh: Path, say: Say) -> None:
         for number, request in enumerate(asked, 1):
             (folder / file_name(request)).write_bytes(record(request, rooms, reader))
             say(f"recorded {number} of {len(asked)}: {request['lane']} {request.get('text', request.get('model', ''))}")
-    mark = {"version": __version__, "recorded": sorted(path.stem for path in folder.iterdir())}
+    day = datetime.now(UTC).date().isoformat()
+    mark = {"version": __version__, "day": day, "recorded": sorted(path.stem for path in folder.iterdir())}
     (fresh / MARK).write_text(json.dumps(mark), encoding="utf-8")
 
 

@@ -176,11 +176,12 @@ INSTRUMENTS: dict[str, Instrument] = {
             "head": Setting("head", "2.8"), "query": Setting("token", "it"),
         }
     ),
-    # the K/V cache: what grows with the text, and what fewer K/V heads save
+    # the K/V cache: what grows with the text, and what fewer K/V heads save; `goal`: bytes to bring the context into
     "cache": Instrument(
         {
             "layers": Setting("whole", 32), "heads": Setting("whole", 32), "kv_heads": Setting("whole", 8),
             "d_head": Setting("whole", 128), "context": Setting("whole", 8192), "bytes": Setting("number", 2),
+            "goal": Setting("whole", None),
         },
         toy="arithmetic",
     ),

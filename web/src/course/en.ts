@@ -46,6 +46,7 @@ export const en = {
     module: (module: string) => `Module ${module}`,
     minutes: (n: number) => `${n} min`,
     narrated: 'narrated',
+    read: 'To be read. A click on a dotted sentence sets the instrument to what it says.',
     needs: 'Needs',
     absent: 'not in this edition',
     outline: 'In this lesson',

@@ -1,12 +1,13 @@
 /**
  * Answers the instruments of a lesson, live or from recordings. One request is in flight at a time; a newer one of the
- * same probe takes the place of an older one. What takes seconds (ablations, sharing) has a turn of its own beside it.
+ * same probe takes the place of an older one, and one that the reader makes goes before those of instruments that only
+ * come near. What takes seconds (ablations, sharing) has a turn of its own beside it.
  */
 import type { Lane, ModelInfo, Reply, Welcome } from '../core/protocol';
 import type { Tensors } from '../core/safetensors';
 import { Transport, type Socket, type Status } from '../core/transport';
 import { en } from '../course/en';
-import { readRecording, recordingName } from './recordings';
+import { readRecording, recordingName, type Recorded } from './recordings';
 
 export type Hear = (reply: Reply, tensors: Tensors) => void;
 
@@ -34,6 +35,8 @@ const ENDS = ['done', 'error', 'dropped'];
 class Turn {
   #waiting: Ticket[] = [];
   #flying: Ticket | null = null;
+  /** Who has been answered: what such a one asks again comes from the reader's hand. */
+  #answered = new WeakSet<object>();
   #carrier: Carrier;
 
   constructor(carrier: Carrier) {
@@ -45,13 +48,18 @@ class Turn {
     if (older >= 0) this.#waiting[older] = ticket;
     // Of the same lane, the one in flight is overtaken: the transport lets a young one finish and stops an old one.
     else if (this.#flying?.owner === ticket.owner && this.#flying.lane === ticket.lane) return this.#send(ticket);
-    else this.#waiting.push(ticket);
+    else this.#waiting.splice(this.#placeFor(ticket), 0, ticket);
     this.#next();
   }
 
   leave(owner: object): void {
     this.#waiting = this.#waiting.filter((ticket) => ticket.owner !== owner);
     if (this.#flying?.owner === owner) this.#flying.hear = () => undefined;
+  }
+
+  #placeFor({ owner }: Ticket): number {
+    const newcomer = this.#waiting.findIndex((waiting) => !this.#answered.has(waiting.owner));
+    return newcomer >= 0 && this.#answered.has(owner) ? newcomer : this.#waiting.length;
   }
 
   #next(): void {
@@ -65,6 +73,7 @@ class Turn {
       if (this.#flying !== ticket) return; // overtaken, or asked again after an outage
       const ended = ENDS.includes(reply.part);
       if (ended) this.#flying = null;
+      if (reply.part === 'done') this.#answered.add(ticket.owner);
       ticket.hear(reply, tensors);
       if (ended) this.#next();
     });
@@ -74,14 +83,17 @@ class Turn {
 export class Desk {
   /** A model answers, whatever is asked; recordings answer what was recorded. */
   readonly live: boolean;
+  /** What an exported folder says of itself, where that is known. */
+  readonly kept: Recorded | null;
   #quick: Turn;
   #slow: Turn;
   #models = new Map<string, { info: ModelInfo | null; waiting: Opening[] }>();
   /** A model on its way, with the bytes of its download where there is one. */
   onLoading: (loading: { name: string; done: number; total: number } | null) => void = () => undefined;
 
-  constructor(carrier: Carrier, live = true) {
+  constructor(carrier: Carrier, live = true, kept: Recorded | null = null) {
     this.live = live;
+    this.kept = kept;
     this.#quick = new Turn(carrier);
     this.#slow = new Turn(carrier);
   }
@@ -89,6 +101,11 @@ export class Desk {
   /** Ask on behalf of a probe. Answers to what it asked before on this turn are no longer heard. */
   ask(owner: object, lane: string, fields: object, hear: Hear): void {
     this.#turn(lane).join({ owner, lane, fields, hear });
+  }
+
+  /** Whether a request, with all its fields, can be answered: recordings hold so many and no more. */
+  holds(lane: string, fields: object): boolean {
+    return this.kept?.names.has(recordingName(lane, fields).replace('.bin', '')) ?? true;
   }
 
   /** A probe is gone. */
@@ -141,8 +158,8 @@ export function liveDesk(url: string, onStatus: (status: Status) => void, connec
   return { desk, stop: transport.start() };
 }
 
-/** A desk on recordings: what was not recorded is an error that says so. */
-export function recordedDesk(folder: string, bring: (url: string) => Promise<ArrayBuffer | null> = fetched): Desk {
+/** A desk on recordings: what was not recorded is an error that says so. `kept` are those there are, where that is known. */
+export function recordedDesk(folder: string, kept: Recorded | null = null, bring: (url: string) => Promise<ArrayBuffer | null> = fetched): Desk {
   const fail = (hear: Hear, kind: string, message: string) => hear({ id: 0, lane: 'view', part: 'error', kind, message }, new Map());
   const ask = async (lane: string, fields: object, hear: Hear) => {
     const answers = await bring(folder + recordingName(lane, fields))
@@ -152,7 +169,7 @@ export function recordedDesk(folder: string, bring: (url: string) => Promise<Arr
     if (!ENDS.includes(answers.at(-1)?.reply.part ?? '')) return fail(hear, 'BrokenRecording', en.desk.broken);
     for (const { reply, tensors } of answers) hear(reply, tensors);
   };
-  return new Desk({ ask: (lane, fields, hear) => void ask(lane, fields, hear) }, false);
+  return new Desk({ ask: (lane, fields, hear) => void ask(lane, fields, hear) }, false, kept);
 }
 
 async function fetched(url: string): Promise<ArrayBuffer | null> {

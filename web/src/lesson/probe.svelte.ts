@@ -63,6 +63,11 @@ export class Probe {
     });
   }
 
+  /** Whether there is an answer to be had: what was not recorded need not be offered. */
+  holds<L extends string>(lane: L, fields: L extends keyof Asked ? Asked[L] : object): boolean {
+    return this.#desk.holds(lane, complete(lane, fields));
+  }
+
   /** No longer asking: an instrument that is taken off the page. */
   leave(): void {
     for (const [lane, turn] of this.#asked) this.#asked.set(lane, turn + 1);

@@ -13,6 +13,23 @@ export interface Answer {
   tensors: Tensors;
 }
 
+/** What an exported folder says of itself: `course/static.json`. */
+export interface Recorded {
+  version: string;
+  /** The day of the export, 2026-11-24. */
+  day: string;
+  /** Recordings there are, without `.bin`. */
+  names: ReadonlySet<string>;
+}
+
+/** Null where the file is missing: what was recorded is then found out by asking. */
+export async function readRecorded(url: string): Promise<Recorded | null> {
+  const response = await fetch(url);
+  if (!response.ok) return null;
+  const { version, day, recorded } = (await response.json()) as { version: string; day: string; recorded: string[] };
+  return { version, day, names: new Set(recorded) };
+}
+
 export function canonical(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`;
   if (typeof value !== 'object' || value === null) return JSON.stringify(value);

@@ -53,6 +53,19 @@ describe('the desk', () => {
     expect(server.texts).toEqual(['first', 'new', 'other']);
   });
 
+  test('what the reader changes goes before instruments that come near', () => {
+    const server = new Server();
+    const [mine, yours] = [{}, {}];
+    for (const owner of [mine, yours]) ask(server, owner, 'opening');
+    server.answer(0, 'done');
+    server.answer(1, 'done');
+    for (const text of ['near', 'nearer', 'nearest']) ask(server, {}, text);
+    ask(server, mine, 'mine');
+    ask(server, yours, 'yours');
+    for (let at = 2; at < 7; at++) server.answer(at, 'done');
+    expect(server.texts.slice(2)).toEqual(['near', 'mine', 'yours', 'nearer', 'nearest']);
+  });
+
   test('one in flight is overtaken by the same probe, and no longer heard', () => {
     const [server, heard, mine] = [new Server(), [] as string[], {}];
     ask(server, mine, 'old', heard);
@@ -198,13 +211,20 @@ describe('recordings', () => {
       [open]: recording({ part: 'opened', model: INFO }, { part: 'done' }),
       [broken]: recording({ part: 'tokens' }).slice(0, 9),
     };
-    const desk = recordedDesk('', (url) => Promise.resolve(files[url] ?? null));
+    const desk = recordedDesk('', null, (url) => Promise.resolve(files[url] ?? null));
     expect(desk.live).toBe(false);
     const badge = await new Promise((resolve) => desk.open('smollm2', (info) => resolve(info.badge)));
     expect(badge).toBe('a model');
     const failed = (text: string) => new Promise((resolve) => desk.ask({}, 'view', { text }, (reply) => resolve(reply.part === 'error' && reply.kind)));
     expect(await failed('new')).toBe('NotRecorded');
     expect(await failed('cut')).toBe('BrokenRecording');
+    expect(desk.holds('view', { text: 'new' })).toBe(true); // not known before it is asked
+  });
+
+  test('know what they hold, where the folder says it', () => {
+    const names = new Set([recordingName('view', { text: 'kept' }).slice(0, -4)]);
+    const desk = recordedDesk('', { version: '1', day: '2026-11-24', names });
+    expect([desk.holds('view', { text: 'kept' }), desk.holds('view', { text: 'new' })]).toEqual([true, false]);
   });
 });
 

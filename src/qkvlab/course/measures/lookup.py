@@ -145,13 +145,24 @@ def first_token_heads(lab: Lab) -> int:
     return sum(int(trace.weights(head)[4].argmax()) == 0 for head in trace.spec.heads())
 
 
+def ahead(trace: Trace, head: Head) -> float:
+    """The weight of "it" on the words after it; [SEP] is none."""
+    it = token_index(trace.tokens, "it")
+    later = [at for at in range(it + 1, len(trace)) if not trace.special[at]]
+    return float(trace.weights(head)[it, later].sum())
+
+
+@figure(digits(2), f"qkvlab.open_model('minilm').trace({CAT!r}).weights('2.8')[5, 6:8].sum()")
+def later_at_head(lab: Lab) -> float:
+    """Weight that "it" gives to the words after it at head 2.8 of all-MiniLM-L6-v2."""
+    return ahead(lab.trace(CAT, model="minilm"), Head(2, 8))
+
+
 @figure(percent(), f"qkvlab.open_model('minilm').trace({CAT!r})")
 def later_in_minilm(lab: Lab) -> float:
     """Weight that "it" gives to the words after it in all-MiniLM-L6-v2, the mean over its heads."""
     trace = lab.trace(CAT, model="minilm")
-    it = token_index(trace.tokens, "it")
-    later = [at for at in range(it + 1, len(trace)) if not trace.special[at]]
-    return float(np.mean([trace.weights(head)[it, later].sum() for head in trace.spec.heads()]))
+    return float(np.mean([ahead(trace, head) for head in trace.spec.heads()]))
 
 
 @figure(percent(), TRACE + "max(trace.weights(head)[4, 5:].sum() for head in trace.spec.heads())")

@@ -71,6 +71,12 @@ def cache_llama2_7b(lab: Lab) -> int:
     return cache_bytes(LLAMA2_7B, 1)
 
 
+@figure(binary_size, "4096 tokens of it")
+def cache_llama2_7b_full(lab: Lab) -> int:
+    """Bytes of cache for the 4,096 tokens of context of Llama-2-7B."""
+    return cache_bytes(LLAMA2_7B, 4096)
+
+
 @figure(whole, "2 * 80 layers * 8 K/V heads * 128 * 2 bytes")
 def cache_llama3_70b(lab: Lab) -> int:
     """Bytes of cache for each token in Llama-3-70B, 64 query heads on 8 K/V heads."""

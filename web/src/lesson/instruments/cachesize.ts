@@ -13,6 +13,9 @@ export interface CacheSettings {
   bytes: number;
 }
 
+/** The sizes themselves, by name. */
+export const FIELDS = ['layers', 'heads', 'kv_heads', 'd_head', 'context', 'bytes'] as const;
+
 /** From the published config.json of each; 16 bits a number, and the context it is published with. */
 export const PRESETS: readonly (CacheSettings & { name: string })[] = [
   { name: 'SmolLM2-135M', layers: 30, heads: 9, kv_heads: 3, d_head: 64, context: 8192, bytes: 2 },
@@ -58,6 +61,12 @@ export function sizes(settings: CacheSettings): CacheSize[] {
 
 /** The preset that these settings are, or null. */
 export function presetOf(settings: CacheSettings): string | null {
-  const keys = ['layers', 'heads', 'kv_heads', 'd_head', 'context', 'bytes'] as const;
-  return PRESETS.find((preset) => keys.every((key) => preset[key] === settings[key]))?.name ?? null;
+  return PRESETS.find((preset) => FIELDS.every((key) => preset[key] === settings[key]))?.name ?? null;
+}
+
+/** The context takes no more than so many bytes, and nothing but the K/V heads is other than it was. */
+export function reaches(goal: number, settings: CacheSettings, first: CacheSettings): boolean {
+  const same = FIELDS.every((key) => key === 'kv_heads' || settings[key] === first[key]);
+  const now = complaint(settings) ? undefined : sizes(settings).find(({ arrangement }) => arrangement === 'asIs');
+  return same && now !== undefined && now.context <= goal;
 }
