@@ -252,11 +252,9 @@ class Model:
             recent = [trace for ref in self._recent if (trace := ref()) is not None]
         alive = [trace for trace in dict.fromkeys((*near, *recent)) if trace.model is self]
 
-        def shared(trace: Trace) -> int:
-            return sum(first_rows(self.spec, trace.ids, trace.edits, trace.layers_done, ids, edits))
-
-        best = max(alive, key=shared, default=None)
-        return best if best is not None and shared(best) else None
+        shared = [sum(first_rows(self.spec, trace.ids, trace.edits, trace.layers_done, ids, edits)) for trace in alive]
+        most = max(shared, default=0)
+        return alive[shared.index(most)] if most else None
 
     def _check_length(self, n_token: int, what: str) -> None:
         if n_token == 0:

@@ -130,8 +130,9 @@ def first_rows(
     rows, first = [], shared
     if not old_edits and not edits:
         return [shared if layer < n_done else 0 for layer in range(spec.n_layer)]
+    reached = [[(edit, edit.layers(spec)) for edit in listed] for listed in (old_edits, edits)]
     for layer in range(spec.n_layer):
-        old, new = ([e for e in es if layer in e.layers(spec)] for es in (old_edits, edits))
+        old, new = ([edit for edit, layers in listed if layer in layers] for listed in reached)
         if layer >= n_done:
             first = 0
         for edit in _moved(old, new):
