@@ -12,6 +12,19 @@ export function setFont(ctx: CanvasRenderingContext2D, size: number, weight: 400
   fonts.set(ctx, { asked, kept: ctx.font });
 }
 
+const MOST_KNOWN = 4096;
+/** For each font, texts and how wide they are. */
+const widths = new Map<string, Map<string, number>>();
+
+/** How wide a text is in the font that is set; measured once, for measuring too brings the styles up to date. */
+export function widthOf(ctx: CanvasRenderingContext2D, text: string): number {
+  let known = widths.get(ctx.font);
+  if (!known || known.size >= MOST_KNOWN) widths.set(ctx.font, (known = new Map()));
+  const width = known.get(text) ?? ctx.measureText(text).width;
+  known.set(text, width);
+  return width;
+}
+
 export interface Box {
   x: number;
   y: number;

@@ -2,7 +2,7 @@
 import { toScreen, type Frame } from '../core/matchview';
 import type { Point } from '../core/planes';
 import type { Palette } from '../theme.svelte';
-import { placeLabels, setFont, type Box, type Wanted } from './labels';
+import { placeLabels, setFont, widthOf, type Box, type Wanted } from './labels';
 
 export interface Dot {
   at: Point;
@@ -70,7 +70,7 @@ function paintAxes(ctx: CanvasRenderingContext2D, { width, height, x, y }: Frame
 
 /** The name of the origin, in the corner beside it where the fewest points are. */
 function paintOrigin(ctx: CanvasRenderingContext2D, frame: Frame, points: Float64Array, name: string): void {
-  const width = ctx.measureText(name).width;
+  const width = widthOf(ctx, name);
   const corners = [[-width - 6, 13], [6, 13], [-width - 6, -6], [6, -6], [6, 30], [-width - 6, 30]] as const; // prettier-ignore
   const crowd = corners.map(([x, y]) => ({ x: frame.x + x + width / 2, y: frame.y + y - 4, count: 0 }));
   for (let j = 0; j < points.length; j += 2) {
@@ -134,7 +134,7 @@ function paintLabels(ctx: CanvasRenderingContext2D, frame: Frame, dots: Dot[], p
   const taken = [...obstacles, ...dots.map((dot) => around(toScreen(frame, frame.perKey, dot.at), dot.radius))];
   const picture = { x: 3, y: 3, width: frame.width - 6, height: frame.height - 6 };
   ctx.fillStyle = palette.ink;
-  for (const { text, box } of placeLabels(wanted, (text) => ctx.measureText(text).width, 14, picture, taken, sides)) {
+  for (const { text, box } of placeLabels(wanted, (text) => widthOf(ctx, text), 14, picture, taken, sides)) {
     ctx.fillText(text, box.x, box.y + box.height - 3);
   }
 }

@@ -82,8 +82,8 @@ export class MatchView {
     const d = lab.info!.d_head;
     const at = reply.query * d;
     const was = before.q.subarray(at, at + d);
-    const shift = addScaled(Float64Array.from(arrays.q.subarray(at, at + d)), was, -1);
-    if (lab.drag?.q) addScaled(shift, lab.drag.q, 1);
+    const shift = addScaled(Float64Array.from(arrays.q.subarray(at, at + d)), Float64Array.from(was), -1);
+    if (lab.drag?.q) addScaled(shift, Float64Array.from(lab.drag.q), 1);
     return norm(shift) / norm(was);
   });
   /** A drag is a shift before the rotation is taken back: it would not follow the hand. */
