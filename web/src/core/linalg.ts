@@ -21,12 +21,12 @@ export function addScaled(a: Float64Array, b: Float64Array, factor: number): Flo
 }
 
 export function scaled(a: Floats, factor: number): Float64Array {
-  return Float64Array.from(a, (x) => x * factor);
+  return new Float64Array(a).map((x) => x * factor);
 }
 
 /** What is left of a vector at right angles to orthonormal directions; taken twice, against rounding. */
 export function residual(vector: Floats, basis: readonly Float64Array[]): Float64Array {
-  const left = Float64Array.from(vector);
+  const left = new Float64Array(vector);
   for (let pass = 0; pass < 2; pass++) for (const b of basis) addScaled(left, b, -inner(b, left));
   return left;
 }

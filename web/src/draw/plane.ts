@@ -105,21 +105,18 @@ export function paintDots(
   ctx.setLineDash(DASH);
   for (const { at, radius } of ghosts) circle(ctx, toScreen(frame, frame.perKey, at), radius), ctx.stroke();
   ctx.setLineDash([]);
-  for (const dot of dots) paintDot(ctx, toScreen(frame, frame.perKey, dot.at), dot, hue, palette);
-  paintLabels(ctx, frame, dots, palette, obstacles, sides);
-}
-
-function paintDot(ctx: CanvasRenderingContext2D, at: Point, { radius, hollow, ring }: Dot, hue: string, palette: Palette): void {
-  circle(ctx, at, radius);
   ctx.lineWidth = 1.5;
   ctx.strokeStyle = ctx.fillStyle = hue;
-  if (!hollow) ctx.fill();
-  ctx.stroke();
-  if (!ring) return;
-  circle(ctx, at, radius + 3.5);
+  for (const hollow of [false, true]) {
+    ctx.beginPath(); // one for all: five hundred of their own take many times as long
+    for (const dot of dots) if (dot.hollow === hollow) addCircle(ctx, toScreen(frame, frame.perKey, dot.at), dot.radius);
+    if (!hollow) ctx.fill();
+    ctx.stroke();
+  }
   ctx.lineWidth = 1;
   ctx.strokeStyle = palette.ink;
-  ctx.stroke();
+  for (const { at, radius, ring } of dots) if (ring) circle(ctx, toScreen(frame, frame.perKey, at), radius + 3.5), ctx.stroke();
+  paintLabels(ctx, frame, dots, palette, obstacles, sides);
 }
 
 function paintLabels(ctx: CanvasRenderingContext2D, frame: Frame, dots: Dot[], palette: Palette, obstacles: Box[], sides: Map<string, number>): void {
@@ -250,8 +247,13 @@ function line(ctx: CanvasRenderingContext2D, x0: number, y0: number, x1: number,
   ctx.stroke();
 }
 
-function circle(ctx: CanvasRenderingContext2D, [x, y]: Point, radius: number): void {
+function circle(ctx: CanvasRenderingContext2D, at: Point, radius: number): void {
   ctx.beginPath();
+  addCircle(ctx, at, radius);
+}
+
+function addCircle(ctx: CanvasRenderingContext2D, [x, y]: Point, radius: number): void {
+  ctx.moveTo(x + radius, y);
   ctx.arc(x, y, radius, 0, 2 * Math.PI);
 }
 

@@ -94,14 +94,15 @@ export class MatchView {
     return Array.from(this.weights, (weight, j) => {
       const key = this.span.first + j;
       const shown = key === this.hovered || lab.drag?.key?.index === key;
-      const name = label(lab.token(key));
+      const must = shown || key === this.interest || key === this.winner;
+      const name = must || named.has(j) ? label(lab.token(key)) : '';
       return {
         at: this.pointOf(key),
         radius: radiusOf(weight, this.weights.length),
         hollow: !this.ground.able[j],
         label: shown ? `${name} ${weight.toFixed(3)}` : name,
         ring: key === this.interest,
-        must: shown || key === this.interest || key === this.winner,
+        must,
         rank: named.has(j) ? weight : 0,
       };
     });
