@@ -70,16 +70,20 @@ function paintAxes(ctx: CanvasRenderingContext2D, { width, height, x, y }: Frame
 
 /** The name of the origin, in the corner beside it where the fewest points are. */
 function paintOrigin(ctx: CanvasRenderingContext2D, frame: Frame, points: Float64Array, name: string): void {
-  const width = widthOf(ctx, name);
+  const { x, y } = originName(frame, points, widthOf(ctx, name));
+  ctx.textAlign = 'center';
+  ctx.fillText(name, x, y + 4);
+}
+
+/** The middle of that name. */
+function originName(frame: Frame, points: Float64Array, width: number): { x: number; y: number } {
   const corners = [[-width - 6, 13], [6, 13], [-width - 6, -6], [6, -6], [6, 30], [-width - 6, 30]] as const; // prettier-ignore
   const crowd = corners.map(([x, y]) => ({ x: frame.x + x + width / 2, y: frame.y + y - 4, count: 0 }));
   for (let j = 0; j < points.length; j += 2) {
     const [px, py] = toScreen(frame, frame.perKey, [points[j]!, points[j + 1]!]);
     for (const corner of crowd) if (Math.abs(px - corner.x) < width / 2 + 8 && Math.abs(py - corner.y) < 12) corner.count++;
   }
-  const best = crowd.reduce((a, b) => (b.count < a.count ? b : a));
-  ctx.textAlign = 'center';
-  ctx.fillText(name, best.x, best.y + 4);
+  return crowd.reduce((a, b) => (b.count < a.count ? b : a));
 }
 
 function bearing(polygon: Point[]): number {
@@ -167,11 +171,14 @@ export function arrowBoxes(frame: Frame, to: Point): Box[] {
   return [around([x, y], 14), { x: x - 8, y: y + 12, width: 16, height: 16 }, ...along.map((at) => around(at, 4))];
 }
 
-/** What labels keep clear of: the names of the axes. */
-export function axisBoxes({ width, x, y }: Frame): Box[] {
-  const [nameWidth, height] = [130, 14];
+/** What labels keep clear of: the names of the axes and of the origin. */
+export function axisBoxes(frame: Frame, points: Float64Array): Box[] {
+  const { width, x, y } = frame;
+  const [nameWidth, originWidth, height] = [130, 52, 14];
+  const origin = originName(frame, points, originWidth);
   const left = x > width / 2 ? x - nameWidth : x;
-  return [{ x: left, y: 2, width: nameWidth, height }, { x: width - 50, y: y - 16, width: 50, height }]; // prettier-ignore
+  const axes = [{ x: left, y: 2, width: nameWidth, height }, { x: width - 50, y: y - 16, width: 50, height }]; // prettier-ignore
+  return [...axes, { x: origin.x - originWidth / 2, y: origin.y - height / 2, width: originWidth, height }];
 }
 
 // ---- the blend
