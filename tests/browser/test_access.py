@@ -94,6 +94,20 @@ def test_axe_finds_nothing_serious_for_an_encoder(axed: Any) -> None:
     assert findings(axed) == []
 
 
+def test_the_tables_beside_the_drawings_reach_a_screen_reader(page: Any) -> None:
+    """As the browser itself tells it, with their cells: what is not laid out can be left out without a word."""
+    nodes = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
+    told = {node["nodeId"]: node for node in nodes if not node["ignored"]}
+    tables = [node for node in told.values() if node["role"]["value"] == "table"]
+
+    def size(node: Any) -> int:
+        return 1 + sum(size(told[child]) for child in node["childIds"] if child in told)
+
+    sizes = {node["name"]["value"].split(":")[0]: size(node) for node in tables}
+    for name in ("Match plane", "Blend plane", "Weights of the query and what finds it", 'Head 13.8 for " it"'):
+        assert sizes.get(name, 0) > 10, (name, sizes)
+
+
 def test_tab_reaches_every_control_in_order_and_in_sight(page: Any) -> None:
     page.get_by_test_id("key-handle").press("ArrowLeft")
     expect(page.get_by_test_id("chip")).to_have_count(1)

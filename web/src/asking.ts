@@ -7,7 +7,7 @@ import { waits } from './core/edits';
 import type { ModelInfo, Part, Reply, ReplyOf } from './core/protocol';
 import { floats, type Tensors } from './core/safetensors';
 import { Transport, type Socket } from './core/transport';
-import { begin, readPart, type Picture } from './picture';
+import { begin, readPart, withTokens, type Picture } from './picture';
 import type { Lab } from './store.svelte';
 
 const PARTS: Part[] = ['head', 'raw', 'found', 'heads', 'overview', 'prediction', 'words'];
@@ -28,6 +28,8 @@ interface Request {
   sent: number[];
   keys: Map<Part, string>;
   parts: Part[];
+  /** Those and the ones that are asked for after them. */
+  missing: Part[];
   /** So many heads' arrays are still to come. */
   heads: number;
 }
@@ -50,6 +52,8 @@ export class Asking {
   /** The state that the ablations were measured in. */
   ablatedFor = '';
   #staleTimer: ReturnType<typeof setTimeout> | undefined;
+  /** The request on its way has brought the open head's arrays, or asked for none. */
+  #headCame = false;
 
   /** Everything on the page is the answer to the state it is in. */
   settled = false;
@@ -120,11 +124,12 @@ export class Asking {
     // Until they come, what was shown of them does not count: an earlier answer may still slip in between.
     for (const part of parts) [this.#have, this.#arrived].forEach((known) => known.delete(part));
     const [text, sent] = [this.#lab.text, live.map((item) => item.id)];
+    this.#headCame = !parts.includes('head');
     clearTimeout(this.#staleTimer);
-    if (urgent.length > 0) this.#staleTimer = setTimeout(() => (this.#lab.stale = true), STALE_AFTER);
+    if (urgent.length > 0) this.#staleTimer = setTimeout(() => (this.#lab.stale = this.#headCame ? 'rest' : 'all'), STALE_AFTER);
     const fields = { ...state, heads, query, key, at, tracked: this.#lab.tracked, parts };
     const about = JSON.stringify([base, query, key, at, sent]);
-    const request: Request = { serial: ++this.#asked, about, text, sent, keys, parts, heads: heads.length };
+    const request: Request = { serial: ++this.#asked, about, text, sent, keys, parts, missing, heads: heads.length };
     if (this.#dragEndsWith === 'next') this.#dragEndsWith = request.serial;
     const receive = (reply: Reply, tensors: Tensors) => this.#receive(reply, tensors, request);
     if (urgent.length > 0) this.#transport.ask('view', fields, receive);
@@ -231,30 +236,32 @@ export class Asking {
 
   #receive(reply: Reply, tensors: Tensors, request: Request): void {
     const { serial, keys } = request;
-    if (reply.part === 'error') [this.#lab.error, this.#lab.stale] = [reply.message, false];
+    if (reply.part === 'error') [this.#lab.error, this.#lab.stale] = [reply.message, null];
     if (reply.part === 'done') return this.#finished(reply.unchanged ?? [], request);
     if (reply.part === 'tokens') this.#begin(reply, request);
     const picture = this.#next ?? this.#lab.shown;
     const change = picture && readPart(reply, tensors, picture, this.#lab.head);
     if (!change) return;
-    this.#next = { ...picture, ...change };
     const part = reply.part as Part;
+    this.#next = { ...picture, ...change, of: { ...picture.of, [part]: picture.tokens } };
     if (part !== 'head' || --request.heads === 0) this.#arrived.set(part, keys.get(part)!);
     if (change.open) {
       this.#awaitsHead = false;
+      this.#headCame = true;
+      if (this.#lab.stale) this.#lab.stale = 'rest';
       this.#show();
       if (typeof this.#dragEndsWith === 'number' && serial >= this.#dragEndsWith) this.#lab.cancelDrag();
     } else if (!this.#awaitsHead) this.#showTimer ??= setTimeout(() => this.#show(), TOGETHER);
   }
 
   /** New tokens wait for the open head's arrays, so that no panel mixes two texts. */
-  #begin(tokens: ReplyOf<'tokens'>, { about, text, sent, parts }: Request): void {
+  #begin(tokens: ReplyOf<'tokens'>, { about, text, sent, parts, missing }: Request): void {
     this.#lab.error = null;
     this.#show();
     if (about === this.#begunFor) return;
-    const picture = begin(text, tokens, sent, this.#lab.shown);
+    const picture = begin(text, tokens, sent, this.#lab.shown, missing);
     if (this.#lab.dragging) {
-      if (this.#lab.shown) this.#lab.shown = { ...this.#lab.shown, tokens: { ...this.#lab.shown.tokens, at: tokens.at } };
+      if (this.#lab.shown) this.#lab.shown = withTokens(this.#lab.shown, { ...this.#lab.shown.tokens, at: tokens.at });
       return;
     }
     this.#next = picture;
@@ -281,7 +288,7 @@ export class Asking {
     // What did not come is not to be had: of an empty text there is nothing.
     for (const part of parts) if (!this.#have.has(part)) this.#have.set(part, keys.get(part)!);
     clearTimeout(this.#staleTimer);
-    this.#lab.stale = false;
+    this.#lab.stale = null;
     if (this.#lab.shown && unchanged.length + this.#lab.shown.unchanged.length) this.#lab.shown = { ...this.#lab.shown, unchanged };
     this.ask();
   }

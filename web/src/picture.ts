@@ -2,7 +2,7 @@
 
 import { rangesFromWire, type Range } from './core/anchors';
 import { type HeadArrays } from './core/mechanism';
-import type { Edit, HeadReply, Reply, ReplyOf, TokensReply } from './core/protocol';
+import type { Edit, HeadReply, Part, Reply, ReplyOf, TokensReply } from './core/protocol';
 import { floats, type Tensors } from './core/safetensors';
 
 /** One head's arrays, with and without the edits. */
@@ -63,10 +63,13 @@ export interface Picture {
   prediction: ReplyOf<'prediction'> | null;
   words: ReplyOf<'words'> | null;
   unchanged: number[];
+  /** The tokens that a part speaks of; they are not the picture's while the part is still the one before. */
+  of: Partial<Record<Part, TokensReply>>;
 }
 
-/** A new picture on these tokens. Parts that were not asked for again still hold, and come from the one before. */
-export function begin(text: string, tokens: TokensReply, sent: number[], before: Picture | null): Picture {
+/** A new picture on these tokens. Parts that are not asked for again still hold, and come from the one before. */
+export function begin(text: string, tokens: TokensReply, sent: number[], before: Picture | null, asked: readonly Part[] = []): Picture {
+  const known = Object.entries(before?.of ?? {}) as [Part, TokensReply][];
   return {
     ...(before ?? { open: null, pinned: null, raw: null, found: null, looks: null, overview: null }),
     ...{ prediction: before?.prediction ?? null, words: before?.words ?? null, unchanged: [] },
@@ -74,8 +77,15 @@ export function begin(text: string, tokens: TokensReply, sent: number[], before:
     tokens,
     ranges: rangesFromWire(tokens.offsets, text),
     sent,
+    of: Object.fromEntries(known.map(([part, of]) => [part, asked.includes(part) ? of : tokens])),
     acting: tokens.edits.filter((edit) => edit !== null),
   };
+}
+
+/** The picture with other words for the same tokens. */
+export function withTokens(picture: Picture, tokens: TokensReply): Picture {
+  const known = Object.entries(picture.of) as [Part, TokensReply][];
+  return { ...picture, tokens, of: Object.fromEntries(known.map(([part, of]) => [part, of === picture.tokens ? tokens : of])) };
 }
 
 export function readHead(reply: HeadReply, tensors: Tensors): OpenHead {

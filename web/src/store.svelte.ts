@@ -5,7 +5,7 @@ import { Asking } from './asking';
 import { follow, fromCaret, fromRange, fromToken, toWire, type Anchor, type Place } from './core/anchors';
 import { editToWire, followEdit, roundShift, waits, withDrag, withTokens, type EditItem } from './core/edits';
 import { attendRow, headModel, type Drag, type Row } from './core/mechanism';
-import type { Edit, KnownModel, ModelInfo, ReplyOf, Special, TokenRef, Tracked } from './core/protocol';
+import type { Edit, KnownModel, ModelInfo, Part, ReplyOf, Special, TokenRef, TokensReply, Tracked } from './core/protocol';
 import type { Socket, Status } from './core/transport';
 import { withoutFirst } from './core/view';
 import { en } from './en';
@@ -61,7 +61,8 @@ export class Lab {
   loading: { name: string; done: number; total: number } | null = $state.raw(null);
   shown: Picture | null = $state.raw(null);
   error: string | null = $state(null);
-  stale = $state(false);
+  /** The picture is late: all of it is the one before, or all but the open head. */
+  stale: 'all' | 'rest' | null = $state(null);
   effect: { direct: Float32Array; weight: Float32Array } | null = $state.raw(null);
   ablated: Map<string, { effect: number; p: number }> = $state.raw(new Map());
   ablationsLeft: number | null = $state(null);
@@ -237,8 +238,19 @@ export class Lab {
     return follow(fromToken(shown.text, token, shown.ranges, strict), shown.text, this.text, this.#caret ?? undefined);
   }
 
-  token(at: number | null | undefined): string {
-    return this.shown?.tokens.tokens[at ?? -1] ?? '';
+  /** How a token prints: one of the picture, or of what a part of it still speaks of. */
+  token(at: number | null | undefined, part?: Part): string {
+    return this.tokensOf(part)?.tokens[at ?? -1] ?? '';
+  }
+
+  /** What a part speaks of: the picture's tokens, or those before while it is on its way. */
+  tokensOf(part?: Part): TokensReply | undefined {
+    return (part && this.shown?.of[part]) ?? this.shown?.tokens;
+  }
+
+  /** Is a part of the picture late, and still the one before? */
+  late(part: Part): boolean {
+    return this.stale === 'all' || (this.stale === 'rest' && this.tokensOf(part) !== this.shown?.tokens);
   }
 
   chosen(): Chosen {

@@ -111,3 +111,32 @@ test('a token of a picture that the text has left behind is named by its charact
   expect(lab.place(1)).toMatchObject({ start: 2, end: 3, text: 'b' });
   stop();
 });
+
+test('a part that has not come names the tokens it speaks of, and not those of the picture', () => {
+  const { lab, server, stop } = opened();
+  const named = () => lab.token(lab.tokensOf('prediction')?.query, 'prediction');
+  server.tokens(0, ['a', 'b']);
+  server.prediction(0, 0.5);
+  server.answer(0, 'done');
+  server.answer(1, 'done');
+  lab.type('abc', 3);
+  lab.server.ask();
+  server.tokens(2, ['a', 'b', 'c']);
+  server.answer(2, 'done');
+  expect([lab.token(lab.queryAt), named()]).toEqual(['c', 'b']);
+  server.answer(3, 'done');
+  lab.type('abcd', 4);
+  lab.server.ask();
+  server.tokens(4, ['a', 'b', 'c', 'd']);
+  server.prediction(4, 0.9);
+  server.answer(4, 'done');
+  expect([lab.token(lab.queryAt), named()]).toEqual(['d', 'd']);
+  server.answer(5, 'done');
+  lab.key = 0;
+  lab.server.ask();
+  expect(server.asked[6]!.parts).not.toContain('prediction');
+  server.tokens(6, ['a', 'b', 'c', 'd']);
+  server.answer(6, 'done');
+  expect(lab.tokensOf('prediction'), 'what still holds speaks of the picture as it is').toBe(lab.shown?.tokens);
+  stop();
+});

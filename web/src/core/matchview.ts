@@ -34,9 +34,12 @@ export function biasesOf(scores: Floats, points: Float64Array, [x, y]: Point, sl
 /** The key of interest of a plane: the chosen one if the query sees it, else the strongest other than the winner. */
 export function interestOf(chosen: number | null, weights: Floats, first: number, last: number): number {
   if (chosen !== null && chosen >= first && chosen < last) return chosen;
-  const order = Array.from({ length: last - first }, (_, j) => first + j);
-  order.sort((a, b) => weights[b]! - weights[a]!);
-  return order[1] ?? order[0] ?? first;
+  let [winner, second] = [first, -1];
+  for (let j = first + 1; j < last; j++) {
+    if (weights[j]! > weights[winner]!) [winner, second] = [j, winner];
+    else if (second < 0 || weights[j]! > weights[second]!) second = j;
+  }
+  return second < 0 ? winner : second;
 }
 
 const LISTED = 64;

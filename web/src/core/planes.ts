@@ -90,10 +90,10 @@ export function shiftFor(plane: Plane, from: Point, to: Point): Float64Array {
 }
 
 function centred(rows: Floats, d: number, { first, last }: Span): { mean: Float64Array; rows: Float64Array[] } {
-  const seen = Array.from({ length: last - first }, (_, j) => rows.subarray((first + j) * d, (first + j + 1) * d));
+  const seen = Array.from({ length: last - first }, (_, j) => new Float64Array(rows.subarray((first + j) * d, (first + j + 1) * d)));
   const mean = new Float64Array(d);
   for (const row of seen) addScaled(mean, row, 1 / seen.length);
-  return { mean, rows: seen.map((row) => addScaled(Float64Array.from(row), mean, -1)) };
+  return { mean, rows: seen.map((row) => addScaled(row, mean, -1)) };
 }
 
 function flawOf(rows: readonly Float64Array[], rank: number): Flaw | null {

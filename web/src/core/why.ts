@@ -5,7 +5,7 @@ import { rotationPairs, turn } from './rotation';
 
 /** q∘k: what each component adds to q · k. */
 export function products(q: Floats, k: Floats): Float64Array {
-  return Float64Array.from(q, (component, i) => component * k[i]!);
+  return new Float64Array(q).map((component, i) => component * k[i]!);
 }
 
 /** The components, those that agree most first; the two of a rotation pair stay together and rank by their sum. */

@@ -1,6 +1,6 @@
 /** Arcs between tokens of one line: from a token that looks, in the query's hue, to the one it looks at, in the key's. */
 import type { Palette } from '../theme.svelte';
-import { setFont } from './labels';
+import { setFont, widthOf } from './labels';
 
 export interface Arc {
   /** The middle of the token that looks and of the one it looks at. */
@@ -91,7 +91,7 @@ function drawFigures(ctx: CanvasRenderingContext2D, arcs: Arc[], side: ArcSide, 
   const taken: { x: number; y: number; half: number }[] = [];
   for (const arc of arcs) {
     const figure = arc.weight.toFixed(2);
-    const half = ctx.measureText(figure).width / 2 + 4;
+    const half = widthOf(ctx, figure) / 2 + 4;
     const x = (arc.query + arc.key) / 2;
     const y = side.y + side.away * (heightOf(arc.query, arc.key, side) + 2 + arc.weight * 3);
     if (taken.some((other) => Math.abs(other.x - x) < other.half + half && Math.abs(other.y - y) < FIGURE)) continue;

@@ -2,7 +2,7 @@
 import { at, type Scale } from '../atlas/axes';
 import type { Numbers } from '../atlas/data';
 import type { Palette } from '../theme.svelte';
-import { placeLabels, setFont, type Box, type Wanted } from './labels';
+import { placeLabels, setFont, widthOf, type Box, type Wanted } from './labels';
 
 export interface Axis {
   values: Numbers;
@@ -166,7 +166,7 @@ function paintNames(ctx: CanvasRenderingContext2D, map: HeadMap, width: number, 
     ...map.x.baselines.map(({ name, value }) => ({ id: `across ${name}`, text: name, x: left + at(map.x.scale, value) * picture.width, y: top + 8, gap: 3, must: true })),
   ];
   setFont(ctx, 11);
-  const placed = placeLabels([...wanted, ...lines], (text) => ctx.measureText(text).width + 4, 14, picture, obstacles, new Map());
+  const placed = placeLabels([...wanted, ...lines], (text) => widthOf(ctx, text) + 4, 14, picture, obstacles, new Map());
   ctx.textBaseline = 'middle';
   ctx.textAlign = 'left';
   const heads = new Set(wanted.map(({ id }) => id));

@@ -12,6 +12,19 @@ export function setFont(ctx: CanvasRenderingContext2D, size: number, weight: 400
   fonts.set(ctx, { asked, kept: ctx.font });
 }
 
+const MOST_KNOWN = 4096;
+/** For each font, texts and how wide they are. */
+const widths = new Map<string, Map<string, number>>();
+
+/** How wide a text is in the font that is set; measured once, for measuring too brings the styles up to date. */
+export function widthOf(ctx: CanvasRenderingContext2D, text: string): number {
+  let known = widths.get(ctx.font);
+  if (!known || known.size >= MOST_KNOWN) widths.set(ctx.font, (known = new Map()));
+  const width = known.get(text) ?? ctx.measureText(text).width;
+  known.set(text, width);
+  return width;
+}
+
 export interface Box {
   x: number;
   y: number;
@@ -51,9 +64,10 @@ export function placeLabels(
   const placed: Placed[] = [];
   for (const label of wanted) {
     const width = measure(label.text);
+    const near = obstacles.filter((box) => overlap(box, reachOf(label, width, lineHeight)));
     const options = SIDES.map((_, side) => {
       const box = boxAt(label, side, width, lineHeight);
-      return { ...label, box, side, cost: costOf(box, side, picture, placed, obstacles, sides.get(label.id)) };
+      return { ...label, box, side, cost: costOf(box, side, picture, placed, near, sides.get(label.id)) };
     });
     const { cost, ...best } = options.reduce((a, b) => (b.cost < a.cost ? b : a));
     if (cost >= COST.outside && !label.must) continue;
@@ -61,6 +75,11 @@ export function placeLabels(
     placed.push({ ...best, box: inside(best.box, picture) });
   }
   return placed;
+}
+
+/** What the label covers of the picture, on whichever side it stands. */
+function reachOf({ x, y, gap }: Wanted, width: number, height: number): Box {
+  return { x: x - gap - width, y: y - gap - height, width: 2 * (gap + width), height: 2 * (gap + height) };
 }
 
 function boxAt({ x, y, gap }: Wanted, side: number, width: number, height: number): Box {

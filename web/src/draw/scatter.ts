@@ -1,7 +1,7 @@
 /** Every head as a dot: the largest weight of the query across, the effect up. High weight is not large effect. */
 import { plus } from '../core/format';
 import type { Palette } from '../theme.svelte';
-import { setFont } from './labels';
+import { setFont, widthOf } from './labels';
 
 export interface Scatter {
   weights: ArrayLike<number>;
@@ -98,7 +98,7 @@ function paintNames(ctx: CanvasRenderingContext2D, scatter: Scatter, width: numb
   for (const { head, name } of scatter.named) {
     if (Number.isNaN(scatter.effects[head]!)) continue;
     const dot = dotAt(scatter, head, width, height);
-    const wide = ctx.measureText(name).width;
+    const wide = widthOf(ctx, name);
     const x = dot.x + 7 + wide > width - RIGHT ? dot.x - 7 - wide : dot.x + 7;
     if (taken.some((other) => Math.abs(other.y - dot.y) < 10 && x < other.x + other.wide && other.x < x + wide)) continue;
     taken.push({ x, y: dot.y, wide });

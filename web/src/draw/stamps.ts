@@ -60,10 +60,12 @@ type Spans = { from: number; shares: number[] }[] & { side: number };
 function stamp({ data, width }: ImageData, corner: number, weights: Uint8Array, spans: Spans, colour: readonly number[]): void {
   for (let row = 0; row < spans.length; row++) {
     for (let column = 0; column < spans.length; column++) {
+      const weight = mean(weights, spans, row, column);
+      if (weight === 0) continue; // nothing of it: half of a causal pattern
       const at = 4 * (corner + row * width + column);
       for (let channel = 0; channel < 3; channel++) data[at + channel] = colour[channel]!;
       // Weak weights are lifted: most of a pattern is below 0.1.
-      data[at + 3] = 255 * (mean(weights, spans, row, column) / 255) ** 0.6;
+      data[at + 3] = 255 * (weight / 255) ** 0.6;
     }
   }
 }

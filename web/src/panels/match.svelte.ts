@@ -82,8 +82,8 @@ export class MatchView {
     const d = lab.info!.d_head;
     const at = reply.query * d;
     const was = before.q.subarray(at, at + d);
-    const shift = addScaled(Float64Array.from(arrays.q.subarray(at, at + d)), was, -1);
-    if (lab.drag?.q) addScaled(shift, lab.drag.q, 1);
+    const shift = addScaled(Float64Array.from(arrays.q.subarray(at, at + d)), Float64Array.from(was), -1);
+    if (lab.drag?.q) addScaled(shift, Float64Array.from(lab.drag.q), 1);
     return norm(shift) / norm(was);
   });
   /** A drag is a shift before the rotation is taken back: it would not follow the hand. */
@@ -94,14 +94,15 @@ export class MatchView {
     return Array.from(this.weights, (weight, j) => {
       const key = this.span.first + j;
       const shown = key === this.hovered || lab.drag?.key?.index === key;
-      const name = label(lab.token(key));
+      const must = shown || key === this.interest || key === this.winner;
+      const name = must || named.has(j) ? label(lab.token(key)) : '';
       return {
         at: this.pointOf(key),
         radius: radiusOf(weight, this.weights.length),
         hollow: !this.ground.able[j],
         label: shown ? `${name} ${weight.toFixed(3)}` : name,
         ring: key === this.interest,
-        must: shown || key === this.interest || key === this.winner,
+        must,
         rank: named.has(j) ? weight : 0,
       };
     });

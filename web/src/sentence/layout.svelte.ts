@@ -12,9 +12,9 @@ export interface Box {
 export class Layout {
   editor: HTMLElement | undefined = $state();
   /** One for each piece of the text. */
-  spans: (HTMLElement | undefined)[] = $state([]);
+  spans: (HTMLElement | undefined)[] = [];
   /** Of tokens without characters, by token. */
-  chips: (HTMLElement | undefined)[] = $state([]);
+  chips: (HTMLElement | undefined)[] = [];
   pieces: Piece[] = $state.raw([]);
   /** By token; null where the text takes more than one line. */
   boxes: (Box | undefined)[] | null = $state.raw(null);

@@ -3,6 +3,7 @@ import { layerAndHead } from '../core/address';
 import { locate } from '../core/anchors';
 import type { EditItem } from '../core/edits';
 import { reaches } from '../core/mechanism';
+import type { Piece } from '../core/spans';
 import { lab } from '../store.svelte';
 
 export type Look = 'query' | 'key' | 'later' | '';
@@ -22,6 +23,25 @@ export function anyLater(): boolean {
 /** How dark it is drawn: by its weight, and weak ones a little darker than their share, so that they can be seen. */
 export function tintOf(token: number): string {
   return `${Math.round(32 * (lab.viewWeights?.[token] ?? 0) ** 0.65)}%`;
+}
+
+/** A piece of the text as it stands behind the text area: its characters, its classes, and how dark it is. */
+export interface Ink {
+  characters: string;
+  looks: string | undefined;
+  tint: string | undefined;
+}
+
+/** `reached`: the token that a drag from the query has reached. */
+export function inkOf({ start, end, tokens: [token] }: Piece, text: string, beyond: boolean, reached: number | null): Ink {
+  const characters = text.slice(start, end);
+  if (token === undefined) return { characters, looks: beyond ? 'beyond' : undefined, tint: undefined };
+  const looks = ['token', lookOf(token), isMuted(token) ? 'muted' : '', reached === token ? 'reached' : ''];
+  return { characters, looks: looks.filter((name) => name !== '').join(' '), tint: tintOf(token) };
+}
+
+export function sameInk(some: Ink, other: Ink | undefined): boolean {
+  return some.characters === other?.characters && some.looks === other.looks && some.tint === other.tint;
 }
 
 /** Is its key muted for this query in the open head, by whatever edit? */
