@@ -341,6 +341,13 @@ def test_families_that_cannot_be_captured_say_why(name: str) -> None:
         open_live(AutoModel.from_config(AutoConfig.for_model(name, **sizes)))
 
 
+@pytest.mark.parametrize("key", ["num_hidden_groups", "inner_group_num"])
+def test_layers_that_are_not_one_module_called_again_are_refused(key: str) -> None:
+    """Several attentions within a layer, or layers that take turns, would be told apart by nothing here."""
+    with pytest.raises(UnsupportedError, match=f"albert cannot be captured with {key} 3; only with 1"):
+        open_live(build("albert", **{key: 3}))
+
+
 def test_what_is_not_kept_is_captured_when_asked() -> None:
     model = open_live(zoo_model("qwen2"))
     trace = model.trace(ids=IDS, keep=("q", "k", "v"))
@@ -667,9 +674,9 @@ def torch_ramp(mask: Any) -> Any:
     return torch.arange(mask.shape[-1], dtype=mask.dtype)
 
 
-@pytest.mark.parametrize("kind", ["qwen3", "gemma3", "olmo2"])
+@pytest.mark.parametrize("kind", ["qwen3", "gemma3", "olmo2", "phi"])
 def test_normalised_queries_have_no_symmetry(kind: str) -> None:
-    model = open_live(zoo_model(kind))
+    model = open_live(build("phi", qk_layernorm=True) if kind == "phi" else zoo_model(kind))
     assert model.spec.qk_norm
     with pytest.raises(UnsupportedError, match="normalises q and k"):
         symmetries(model)

@@ -82,7 +82,7 @@ def open_folder(source: Source, tokenizer: Any = None, *, attention: str | None 
     if tokenizer is None and (folder / "tokenizer.json").is_file():
         tokenizer = from_tokenizer_json(folder / "tokenizer.json")
     opened = open_live(model.eval(), tokenizer, attention=attention, name=source.name)
-    opened.source = source
+    opened.source, opened.on_disk = source, True
     return opened
 
 
@@ -160,6 +160,8 @@ class LiveModel(Model):
     """A transformers model in memory. `spec.family` is its `model_type`; head addresses mean `attention`."""
 
     native = False
+    on_disk = False
+    """Whether it was opened from files, which are then what it is made of."""
 
     def __init__(self, model: Any, tokenizer: Any, attention: str | None, name: str) -> None:
         self.hf = model
