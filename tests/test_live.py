@@ -24,7 +24,7 @@ from qkvlab.edits import (
     Tie,
 )
 from qkvlab.effects import ablated, direct_effects, frozen_direction
-from qkvlab.errors import CheckpointError, EditError, HeadError, TextError, UnsupportedError
+from qkvlab.errors import CheckpointError, ConfigError, EditError, HeadError, TextError, UnsupportedError
 from qkvlab.export import save_trace
 from qkvlab.live import LiveModel, open_live
 from qkvlab.livetrace import LiveTrace
@@ -393,13 +393,32 @@ def test_a_folder_with_a_weight_missing_is_refused(tmp_path: Any) -> None:
         open_model(tmp_path)
 
 
-def test_a_config_that_lies_about_its_heads_is_refused(tmp_path: Any) -> None:
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"num_key_value_heads": 1}, r"with 3 heads on 1 K/V heads of 8 over a width of 24, asks for \[8, 24\]"),
+        ({"num_key_value_heads": 2}, "3 query heads cannot share 2 K/V heads evenly"),
+        ({"num_key_value_heads": 0}, "num_key_value_heads is 0; expected"),
+        ({"num_hidden_layers": 2}, "there is a layer 2, but by its configuration the model has 2"),
+        ({"intermediate_size": "many"}, "transformers cannot open it: Validation error for field 'intermediate_size'"),
+    ],
+)
+def test_a_config_that_lies_is_refused(changes: dict[str, Any], says: str, tmp_path: Any) -> None:
     import json
 
     zoo_model("phi").save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({**config, "num_key_value_heads": 1}))
-    with pytest.raises(CheckpointError, match="transformers cannot open it"):
+    (tmp_path / "config.json").write_text(json.dumps({**config, **changes}))
+    with pytest.raises((ConfigError, CheckpointError), match=says) as caught:
+        open_model(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_half_a_shard_is_refused(tmp_path: Any) -> None:
+    zoo_model("phi").save_pretrained(tmp_path)
+    file = next(tmp_path.glob("*.safetensors"))
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(CheckpointError, match=r"is cut off; fetch it again \(expected [\d,]+ bytes"):
         open_model(tmp_path)
 
 
