@@ -455,6 +455,14 @@ def test_other_mistakes(tiny_model: Open, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_place_that_takes_no_folder_is_found_out_first(tiny_model: Open) -> None:
+    def begun(*step: object) -> None:
+        raise AssertionError(f"work was begun: {step}")
+
+    with pytest.raises(SourceError, match="cannot write /proc/new"):
+        group(tiny_model("llama"), 1, Path("/proc/new"), ids=IDS, progress=begun)
+
+
 def test_layers_in_words(tiny_model: Open) -> None:
     spec = replace(tiny_model("llama").spec, n_layer=30)
     assert choose_layers("all", spec) == list(range(30))
