@@ -29,11 +29,8 @@ ORDER = (
 UPHILL = {
     ("trace", "model", "type"): "a Trace is made by a Model and keeps it: named in a signature, never called up",
     ("livetrace", "live", "type"): "as Trace and Model: named in a signature, never called up",
-    (
-        "model",
-        "live_folder",
-        "function",
-    ): "a family without a file of its own is opened through transformers, when asked for",
+    ("model", "live", "function"): "a live transformers model is opened where it is, when one is given",
+    ("model", "live_folder", "function"): "a family without a file of its own is opened by transformers, when asked",
     ("model", "reference", "function"): "the mean over the reference text is a trace of its own, run when asked for",
 }
 """Today's exceptions: (module, what it imports, where), each with its reason."""
