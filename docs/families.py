@@ -7,6 +7,7 @@ ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
 
 from qkvlab.checkpoint.config import CONFIG_READERS  # noqa: E402
+from qkvlab.checkpoint.wordnames import WORD_NAMES  # noqa: E402
 from qkvlab.models.live_families import FAMILIES, Family  # noqa: E402
 from zoo import ZOO  # noqa: E402
 
@@ -16,7 +17,7 @@ CALLS = {
 }
 
 
-def lacking(family: Family) -> str:
+def lacking(name: str, family: Family) -> str:
     """What is refused by name, in words."""
     gone = []
     if family.rotation == "unknown":
@@ -27,6 +28,8 @@ def lacking(family: Family) -> str:
         gone.append("why of cross attention")
     if not any(stack.output for stack in family.stacks.values()):
         gone.append("words")
+    elif name not in WORD_NAMES:
+        gone.append("copying score")
     return ", ".join(gone)
 
 
@@ -42,5 +45,5 @@ def rows() -> list[str]:
         state = "native and captured" if name in CONFIG_READERS else "captured"
         stacks = ", ".join(family.stacks) if len(family.stacks) > 1 else "its one attention"
         shown = "yes" if name in tested else "no"
-        lines.append(f"| {name} | {state} | {CALLS[family.calls]} | {stacks} | {lacking(family)} | {shown} |")
+        lines.append(f"| {name} | {state} | {CALLS[family.calls]} | {stacks} | {lacking(name, family)} | {shown} |")
     return lines

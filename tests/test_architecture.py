@@ -14,11 +14,14 @@ PACKAGE = Path(qkvlab.__file__).parent
 ORDER = (
     ("axes", "_shapes", "_parallel", "_memory"), ("errors",), ("mechanism",), ("scoring",), ("text", "_bytelevel"),
     ("spec",), ("checkpoint",), ("headweights", "models"), ("aim",), ("edits",), ("recording",), ("trace",), ("model",),
-    ("reference",), ("livetrace",), ("live",), ("words", "overview", "onehead", "residual", "residual_parts"),
+    ("reference",), ("livetrace",), ("live",), ("live_folder",),
+    ("words", "overview", "onehead", "residual", "residual_parts"),
     ("captured_residual",), ("captured_parts",), ("questions",),
-    ("why_score",), ("circuit_measures",), ("circuit_source",), ("circuits",), ("circuit_report",), ("kvtables",),
+    ("why_score",), ("circuit_measures",), ("file_words",), ("circuit_source",), ("circuits",), ("circuit_report",),
+    ("kvtables",),
     ("kvlayers",), ("kvcache",), ("effects", "sharing"), ("grouping",), ("grouped",), ("census",), ("anatomy",),
-    ("export",), ("rewrite",), ("regroup",), ("show",), ("show_parts",), ("atlas",), ("server",), ("course",),
+    ("export",), ("rewrite", "rearranged"), ("native_group", "captured_group"),
+    ("regroup",), ("show",), ("show_parts",), ("atlas",), ("server",), ("course",),
     ("cli_common",), ("cli_atlas",), ("cli",), ("__main__",),
 )  # fmt: skip
 """ARCHITECTURE.md, "The walk", with the small modules in their places. A row imports only from the rows above."""
@@ -26,7 +29,8 @@ ORDER = (
 UPHILL = {
     ("trace", "model", "type"): "a Trace is made by a Model and keeps it: named in a signature, never called up",
     ("livetrace", "live", "type"): "as Trace and Model: named in a signature, never called up",
-    ("model", "live", "function"): "a family without a file of its own is opened through transformers, when asked for",
+    ("model", "live", "function"): "a live transformers model is opened where it is, when one is given",
+    ("model", "live_folder", "function"): "a family without a file of its own is opened by transformers, when asked",
     ("model", "reference", "function"): "the mean over the reference text is a trace of its own, run when asked for",
 }
 """Today's exceptions: (module, what it imports, where), each with its reason."""

@@ -24,7 +24,7 @@ from qkvlab.edits import (
     Tie,
 )
 from qkvlab.effects import ablated, direct_effects, frozen_direction
-from qkvlab.errors import CheckpointError, EditError, HeadError, TextError, UnsupportedError
+from qkvlab.errors import CheckpointError, ConfigError, EditError, HeadError, TextError, UnsupportedError
 from qkvlab.export import save_trace
 from qkvlab.live import LiveModel, open_live
 from qkvlab.livetrace import LiveTrace
@@ -341,6 +341,13 @@ def test_families_that_cannot_be_captured_say_why(name: str) -> None:
         open_live(AutoModel.from_config(AutoConfig.for_model(name, **sizes)))
 
 
+@pytest.mark.parametrize("key", ["num_hidden_groups", "inner_group_num"])
+def test_layers_that_are_not_one_module_called_again_are_refused(key: str) -> None:
+    """Several attentions within a layer, or layers that take turns, would be told apart by nothing here."""
+    with pytest.raises(UnsupportedError, match=f"albert cannot be captured with {key} 3; only with 1"):
+        open_live(build("albert", **{key: 3}))
+
+
 def test_what_is_not_kept_is_captured_when_asked() -> None:
     model = open_live(zoo_model("qwen2"))
     trace = model.trace(ids=IDS, keep=("q", "k", "v"))
@@ -386,13 +393,32 @@ def test_a_folder_with_a_weight_missing_is_refused(tmp_path: Any) -> None:
         open_model(tmp_path)
 
 
-def test_a_config_that_lies_about_its_heads_is_refused(tmp_path: Any) -> None:
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"num_key_value_heads": 1}, r"with 3 heads on 1 K/V heads of 8 over a width of 24, asks for \[8, 24\]"),
+        ({"num_key_value_heads": 2}, "3 query heads cannot share 2 K/V heads evenly"),
+        ({"num_key_value_heads": 0}, "num_key_value_heads is 0; expected"),
+        ({"num_hidden_layers": 2}, "there is a layer 2, but by its configuration the model has 2"),
+        ({"intermediate_size": "many"}, "transformers cannot open it: Validation error for field 'intermediate_size'"),
+    ],
+)
+def test_a_config_that_lies_is_refused(changes: dict[str, Any], says: str, tmp_path: Any) -> None:
     import json
 
     zoo_model("phi").save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({**config, "num_key_value_heads": 1}))
-    with pytest.raises(CheckpointError, match="transformers cannot open it"):
+    (tmp_path / "config.json").write_text(json.dumps({**config, **changes}))
+    with pytest.raises((ConfigError, CheckpointError), match=says) as caught:
+        open_model(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_half_a_shard_is_refused(tmp_path: Any) -> None:
+    zoo_model("phi").save_pretrained(tmp_path)
+    file = next(tmp_path.glob("*.safetensors"))
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(CheckpointError, match=r"is cut off; fetch it again \(expected [\d,]+ bytes"):
         open_model(tmp_path)
 
 
@@ -667,9 +693,9 @@ def torch_ramp(mask: Any) -> Any:
     return torch.arange(mask.shape[-1], dtype=mask.dtype)
 
 
-@pytest.mark.parametrize("kind", ["qwen3", "gemma3", "olmo2"])
+@pytest.mark.parametrize("kind", ["qwen3", "gemma3", "olmo2", "phi"])
 def test_normalised_queries_have_no_symmetry(kind: str) -> None:
-    model = open_live(zoo_model(kind))
+    model = open_live(build("phi", qk_layernorm=True) if kind == "phi" else zoo_model(kind))
     assert model.spec.qk_norm
     with pytest.raises(UnsupportedError, match="normalises q and k"):
         symmetries(model)

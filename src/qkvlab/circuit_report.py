@@ -13,13 +13,13 @@ from ._shapes import Array, Float
 from .circuit_source import (
     AttentionWeights,
     CircuitSource,
-    WordSource,
     check_plain,
     read_layer,
     rotation_at,
     source_head,
     why_no_qk,
     why_no_words,
+    words_of,
 )
 from .circuits import SEED, gaussian
 from .errors import UnsupportedError
@@ -222,18 +222,14 @@ def _kv_head(source: CircuitSource, head: Head) -> int:
 
 def _words(source: CircuitSource) -> Array:
     """Uᵀ E, [d_model, d_model]; None where no way leads from word to word."""
-    if why_no_words(source) is not None:
-        return None
-    assert isinstance(source, WordSource)
-    return source.word_circuit()
+    way = words_of(source)
+    return None if way is None or way.why_no_words() is not None else way.word_circuit()
 
 
 def _read_by(source: CircuitSource, layer: int, words: Array) -> Array:
-    """Uᵀ E as a layer reads it: through the gain of its norm, [d_model, d_model]; None where there are no words."""
-    if words is None:
-        return None
-    assert isinstance(source, WordSource)
-    return words * source.gain(layer)
+    """Uᵀ E as a layer reads and writes it, [d_model, d_model]; None where there are no words."""
+    way = words_of(source)
+    return None if words is None or way is None else way.through(words, layer)
 
 
 def _head(source: CircuitSource, layer: int, w: AttentionWeights, words: Array, head: int) -> HeadCircuit:

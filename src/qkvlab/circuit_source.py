@@ -76,8 +76,8 @@ class WordSource(Protocol):
         """Uᵀ E, [d_model, d_model]: from the embedding to the output head, the final norm's gain within."""
         ...
 
-    def gain(self, layer: int) -> Array:
-        """The gain of the norm before attention, [d_model]."""
+    def through(self, words: Array, layer: int) -> Array:
+        """The same with the gains of the norms before attention, and of one after it, in a layer."""
         ...
 
 
@@ -134,8 +134,9 @@ class NativeSource:
             words = words - words.mean(axis=1, keepdims=True)
         return words
 
-    def gain(self, layer: int) -> Float[Array, " d_model"]:
-        return self.model.weights.some(layer, ["attn_norm"])["attn_norm"]
+    def through(self, words: Float[Array, "d_model d_model"], layer: int) -> Float[Array, "d_model d_model"]:
+        gained: Array = words * self.model.weights.some(layer, ["attn_norm"])["attn_norm"]
+        return gained
 
 
 def open_circuit_source(
@@ -204,10 +205,21 @@ def check_qk(source: CircuitSource) -> None:
         raise UnsupportedError(reason)
 
 
+def words_of(source: CircuitSource) -> WordSource | None:
+    """The way from word to word of this source: its own, or that of the files it lies in."""
+    from .checkpoint.attentionfile import AttentionFile
+    from .file_words import FileWords
+
+    if isinstance(source, WordSource):
+        return source
+    return FileWords(source) if isinstance(source, AttentionFile) else None
+
+
 def why_no_words(source: CircuitSource) -> str | None:
     """Why no head of this source has a copying score; None where they have."""
-    if isinstance(source, WordSource):
-        return source.why_no_words()
+    words = words_of(source)
+    if words is not None:
+        return words.why_no_words()
     return f"{source.name} is read here without its vocabulary, so no head can be said to copy a word"
 
 

@@ -109,11 +109,14 @@ def layer_errors(model: Model, layer: int, plan: Plan, normed: Array) -> tuple[f
         k = project(normed, of.w_k, of.b_k)
         return k if of.k_norm is None else rms_norm(k, of.k_norm, spec.norm_eps)
 
-    def error(merged: Array, own: Array) -> float:
-        return float(np.linalg.norm((merged - own).astype(np.float64)) / np.linalg.norm(own.astype(np.float64)))
-
     own_v = turned_values(plan, project(normed, w.w_v, w.b_v))
-    return error(keys(new), turned_keys(plan, keys(w))), error(project(normed, new.w_v, new.b_v), own_v)
+    merged_v = project(normed, new.w_v, new.b_v)
+    return relative_error(keys(new), turned_keys(plan, keys(w))), relative_error(merged_v, own_v)
+
+
+def relative_error(merged: Array, own: Array) -> float:
+    """‖merged - own‖ / ‖own‖."""
+    return float(np.linalg.norm((merged - own).astype(np.float64)) / np.linalg.norm(own.astype(np.float64)))
 
 
 def run_from(spec: ModelSpec, weights: Weights, layer: int, x: Float[Array, "query d_model"]) -> Array:
@@ -136,21 +139,30 @@ class Predictions:
         """The block that begins at a row; kept while all of them together are of bearable size."""
         if start in self._kept:
             return self._kept[start]
-        logits = unembed(self.weights, self.final[start : start + ROWS])
-        logits -= logits.max(axis=-1, keepdims=True)
-        logits -= np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+        logits = log_shares(unembed(self.weights, self.final[start : start + ROWS]))
         if len(self.final) * logits.shape[1] <= KEPT_NUMBERS:
             self._kept[start] = logits
         return logits
 
 
+def log_shares(logits: Float[Array, "query vocab"]) -> Float[Array, "query vocab"]:
+    """The logarithm of each word's share."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return shifted
+
+
 def compare(before: Predictions, after: Array, ids: Sequence[int]) -> ModelCost:
     """A model's predictions and another final residual of the same text: KL(before ‖ after) at every position, and
     both perplexities."""
+    return weigh(before.rows, Predictions(before.weights, after).rows, ids)
+
+
+def weigh(before: Callable[[int], Array], after: Callable[[int], Array], ids: Sequence[int]) -> ModelCost:
+    """The same of two models' log shares; each gives a block of `ROWS` positions by the first of them."""
     n, total = len(ids), np.zeros(3)
-    other = Predictions(before.weights, after)
     for start in range(0, n, ROWS):
-        p, q = before.rows(start), other.rows(start)
+        p, q = before(start), after(start)
         total[0] += float((np.exp(p) * (p - q)).sum(dtype=np.float64))
         following = list(ids[start + 1 : start + ROWS + 1])
         at = np.arange(len(following))

@@ -133,21 +133,25 @@ def _merged(plan: Plan, heads: Float[Array, "kv_head rows d_head"], stream: int)
 # ---- which heads share, and how they are turned
 
 
-def fit_phases(keys: Float[Array, "member rows d_head"]) -> Float[Array, "member pairs"]:
+def fit_phases(
+    keys: Float[Array, "member rows d_head"], pairs: Literal["half", "adjacent"] = "half"
+) -> Float[Array, "member pairs"]:
     """The angles that bring the keys of one group into agreement, pair by pair, in radians, [member, pairs].
 
     With each pair as a complex number κ: each head in turn takes the angle of Σ_rows κ̄ · (the sum of the others), the
-    exact least-squares answer for it. `keys` are those of a text before rotation by position, biases included.
+    exact least-squares answer for it. `keys` are the components that turn, of a text before rotation by position,
+    biases included.
     """
-    first, second = np.split(keys.astype(np.float64), 2, axis=-1)
-    pairs = first + 1j * second
-    angles = np.zeros((len(keys), pairs.shape[-1]))
-    turned = pairs.copy()
+    wide = keys.astype(np.float64)
+    first, second = (wide[..., ::2], wide[..., 1::2]) if pairs == "adjacent" else np.split(wide, 2, axis=-1)
+    planes = first + 1j * second
+    angles = np.zeros((len(keys), planes.shape[-1]))
+    turned = planes.copy()
     for _ in range(TURNS_OF_THE_FIT):
         for member in range(1, len(keys)):
             others = turned.sum(axis=0) - turned[member]
-            angles[member] = np.angle((pairs[member].conj() * others).sum(axis=0))
-            turned[member] = pairs[member] * np.exp(1j * angles[member])
+            angles[member] = np.angle((planes[member].conj() * others).sum(axis=0))
+            turned[member] = planes[member] * np.exp(1j * angles[member])
     return angles
 
 
@@ -249,7 +253,8 @@ def make_plan(
         with one_blas_thread():  # many small products: threads would wait for each other
             turns = np.concatenate([fit_turns(values[group]) for group in groups])
             if not spec.qk_norm and spec.rotation is not None:
-                phases = np.concatenate([fit_phases(keys[group]) for group in groups])
+                turning = keys[..., : spec.rotation.dims]
+                phases = np.concatenate([fit_phases(turning[group], spec.rotation.pairs) for group in groups])
     merge = {"first": "first", "random": "random"}.get(method, "mean")
     pairs = spec.rotation.pairs if spec.rotation is not None else "half"
     return Plan(n_shared, order, merge, phases, turns, repeated, pairs, seed)  # type: ignore[arg-type]
@@ -262,20 +267,19 @@ def check_grouping(spec: ModelSpec, n_shared: int, method: str) -> None:
     if spec.family in ("gpt2", "bert"):
         raise UnsupportedError(
             f"{spec.name}: a model of the family {spec.family} has one K/V head per query head and no count of them in "
-            "its configuration, so fewer cannot be written; llama, mistral, qwen2 and qwen3 have one"
+            "its configuration, so fewer cannot be written"
         )
-    if spec.family != "llama":
-        raise UnsupportedError(
-            f"{spec.name}: K/V heads are grouped in models of the families llama, mistral, qwen2 and qwen3; how "
-            f"{spec.family} keeps its projections is not written here"
-        )
-    fewer = [n for n in range(1, spec.n_kv_head) if spec.n_kv_head % n == 0]
+    check_count(spec.name, spec.n_kv_head, n_shared)
+
+
+def check_count(name: str, n_kv_head: int, n_shared: int) -> None:
+    """Do so many K/V heads divide into so many groups? Raises UnsupportedError, saying which numbers would do."""
+    fewer = [n for n in range(1, n_kv_head) if n_kv_head % n == 0]
     if n_shared in fewer:
         return
-    if spec.n_kv_head == 1:
-        raise UnsupportedError(f"{spec.name} has one K/V head in every layer: there is nothing left to group")
-    reason = "that is what it has" if n_shared == spec.n_kv_head else "they must be fewer and divide into equal groups"
+    if n_kv_head == 1:
+        raise UnsupportedError(f"{name} has one K/V head in every layer: there is nothing left to group")
+    reason = "that is what it has" if n_shared == n_kv_head else "they must be fewer and divide into equal groups"
     raise UnsupportedError(
-        f"{spec.name}: {spec.n_kv_head} K/V heads cannot become {n_shared}: {reason}; "
-        f"possible are {', '.join(map(str, fewer))}"
+        f"{name}: {n_kv_head} K/V heads cannot become {n_shared}: {reason}; possible are {', '.join(map(str, fewer))}"
     )

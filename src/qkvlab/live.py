@@ -1,6 +1,5 @@
 """A live transformers model as a Model: the same traces, edits and questions, captured while it runs by itself."""
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from ._shapes import Array, Float
 from .checkpoint.source import Source
 from .edits import Edit, checked
-from .errors import CheckpointError, MissingExtraError, TextError, UnsupportedError, one_of
+from .errors import MissingExtraError, TextError, UnsupportedError, one_of
 from .livetrace import TAPS, LiveTrace, capture
 from .model import Model
 from .models.attending import to_numpy
@@ -21,7 +20,7 @@ from .models.hooks import own_layers, reach
 from .models.live_spec import family_of, spec_of, stack_of
 from .models.live_writes import way_of
 from .spec import Head
-from .text import Special, Tokens, from_tokenizer_json
+from .text import Special, Tokens
 from .trace import Trace
 
 _LOCKS: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
@@ -41,53 +40,6 @@ def open_live(model: Any, tokenizer: Any = None, *, attention: str | None = None
     if not isinstance(model, PreTrainedModel):
         raise UnsupportedError(f"expected a transformers PreTrainedModel; got {type(model).__name__}")
     return LiveModel(model, tokenizer, attention, name or model.config.name_or_path or type(model).__name__)
-
-
-def open_folder(source: Source, tokenizer: Any = None, *, attention: str | None = None) -> "LiveModel":
-    """A folder of safetensors of any family, through transformers. No pickle is read and no code of the folder run.
-
-    Raises MissingExtraError without transformers, CheckpointError for files it cannot read, UnsupportedError.
-    """
-    folder = source.path if source.path.is_dir() else source.path.parent
-    family = json.loads((folder / "config.json").read_bytes())["model_type"]
-    try:
-        import transformers
-    except ImportError:
-        raise MissingExtraError(f"{source.name}, of the family {family},", "transformers") from None
-    if not any(folder.glob("*.safetensors*")):
-        raise CheckpointError(f"{source.name}: there are no .safetensors files beside config.json")
-    quiet: Any = transformers.utils.logging
-    told, shown = quiet.get_verbosity(), quiet.is_progress_bar_enabled()
-    quiet.set_verbosity_error()
-    quiet.disable_progress_bar()
-    try:
-        config = transformers.AutoConfig.from_pretrained(folder)
-        names = [name for name in config.architectures or [] if hasattr(transformers, name)]
-        maker: Any = getattr(transformers, names[0]) if names else transformers.AutoModelForCausalLM
-        model, report = maker.from_pretrained(
-            folder, config=config, use_safetensors=True, dtype="auto", output_loading_info=True
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{source.name}: transformers cannot open it: {_one_line(error)}") from None
-    finally:
-        quiet.set_verbosity(told)
-        if shown:
-            quiet.enable_progress_bar()
-    lacking = sorted(report["missing_keys"])
-    if lacking:
-        raise CheckpointError(
-            f"{source.name}: {len(lacking)} weights are missing ({', '.join(lacking[:3])} ...), and transformers would "
-            "fill them with random numbers"
-        )
-    if tokenizer is None and (folder / "tokenizer.json").is_file():
-        tokenizer = from_tokenizer_json(folder / "tokenizer.json")
-    opened = open_live(model.eval(), tokenizer, attention=attention, name=source.name)
-    opened.source = source
-    return opened
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 class LiveWeights:
@@ -160,6 +112,8 @@ class LiveModel(Model):
     """A transformers model in memory. `spec.family` is its `model_type`; head addresses mean `attention`."""
 
     native = False
+    on_disk = False
+    """Whether it was opened from files, which are then what it is made of."""
 
     def __init__(self, model: Any, tokenizer: Any, attention: str | None, name: str) -> None:
         self.hf = model

@@ -99,7 +99,7 @@ def open_source(
     Raises CheckpointError, UnsupportedError, ConfigError or MissingExtraError.
     """
     if not is_native(source.path):
-        from .live import open_folder
+        from .live_folder import open_folder
 
         return open_folder(source, tokenizer, attention=attention)
     if attention is not None:

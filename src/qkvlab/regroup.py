@@ -1,12 +1,14 @@
 """Model → a Hugging Face folder with fewer K/V heads, and what that costs: `qkvlab group`.
 
-A model in memory is enough: the grouped one is made from it layer by layer, and written tensor by tensor (`rewrite`).
+The grouped model is made layer by layer, and written tensor by tensor; how it is measured and stored depends on the
+engine that runs it (`native_group`, `captured_group`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -14,12 +16,11 @@ from ._shapes import Array
 from .checkpoint.folder import check_target
 from .errors import CheckpointError, HeadError, TextError, UnsupportedError
 from .export import parse_layers
-from .grouped import LayerCost, ModelCost, Predictions, compare, grouped_model, layer_errors, run_from
-from .grouping import check_grouping, make_plan
-from .kvcache import cache_size
+from .grouped import LayerCost, ModelCost
+from .grouping import make_plan
 from .model import Model
 from .reference import reference_text
-from .rewrite import Plans, Progress, number_type, own_tokenizer, write_grouped
+from .rewrite import Plans, Progress, own_tokenizer
 from .spec import ModelSpec
 from .trace import Trace
 
@@ -74,39 +75,66 @@ def group(
     reference text shipped with the package); `dtype` the number type written (default: the file's own; float32 for the
     quantised numbers of a GGUF). Raises UnsupportedError, TextError, HeadError or SourceError.
     """
-    check_grouping(model.spec, n_kv_head, method)
+    way = _way(model)
+    way.check(n_kv_head, method, target is not None)
     chosen = _chosen(model, layers)
-    named = number_type(model, dtype)
+    named = way.number_type(dtype)
     if target is not None:
         check_target(target)
     ids, described = _text(model, method, text, ids)
     repeated = len(chosen) < model.spec.n_layer
-    trace = model.trace(ids=ids) if ids else None
+    trace = way.trace(ids) if ids else None
     plans = {
-        layer: make_plan(model.spec, n_kv_head, method, *_fitted_on(model, trace, layer, method), repeated=repeated,
-                         seed=seed + layer)
+        layer: make_plan(way.spec(layer), n_kv_head, method, *_fitted_on(model, trace, layer, method),
+                         repeated=repeated, seed=seed + layer)
         for layer in _told(chosen, "fitting", progress)
     }  # fmt: skip
-    costs, whole = _measured(model, plans, trace, progress) if trace is not None else ((), None)
-    size = write_grouped(model, plans, target, dtype, n_kv_head, progress) if target is not None else 0
-    before = cache_size(model.spec)
-    after = before if repeated else cache_size(model.spec, n_kv_head=n_kv_head)
-    assert before is not None and after is not None
+    told = partial(_told, progress=progress)
+    costs, whole = way.measured(plans, trace, told) if trace is not None else ((), None)
+    size = way.write(plans, target, dtype, n_kv_head, progress) if target is not None else 0
     return Grouping(
         model=model.badge,
         method=method,
         layers=tuple(chosen),
         kv_heads=(model.spec.n_kv_head, n_kv_head),
-        bytes_per_token=(before.bytes_per_token, after.bytes_per_token),
+        bytes_per_token=(way.bytes_per_token(None), way.bytes_per_token(None if repeated else n_kv_head)),
         text=described,
         costs=costs,
         whole=whole,
         groups=tuple(plan.order for plan in plans.values()) if method == "cluster" else (),
-        notes=tuple(_notes(model, method, repeated, trace is not None, target is not None)),
+        notes=tuple(_notes(model, way, method, list(plans), repeated, trace is not None, target is not None)),
         path="" if target is None else str(target),
         size=size,
         dtype="" if target is None else named,
     )
+
+
+@runtime_checkable
+class Way(Protocol):
+    """How the K/V heads of one kind of model are checked, measured and written."""
+
+    def check(self, n_shared: int, method: str, writes: bool) -> None: ...
+    def number_type(self, dtype: str | None) -> str: ...
+    def trace(self, ids: tuple[int, ...]) -> Trace: ...
+    def spec(self, layer: int) -> ModelSpec: ...
+    def bytes_per_token(self, n_shared: int | None) -> int: ...
+    def measured(
+        self, plans: Plans, trace: Trace, told: Callable[[list[int], str], Iterator[int]]
+    ) -> tuple[tuple[LayerCost, ...], ModelCost | None]: ...
+    def write(self, plans: Plans, target: Path, dtype: str | None, n_shared: int, progress: Progress) -> int: ...
+
+
+def _way(model: Model) -> Way:
+    """The way of this model: the native engine's, or through transformers."""
+    if model.native:
+        from .native_group import NativeWay
+
+        return NativeWay(model)
+    from .captured_group import CapturedWay
+    from .live import LiveModel
+
+    assert isinstance(model, LiveModel)
+    return CapturedWay(model)
 
 
 def choose_layers(text: str, spec: ModelSpec) -> list[int]:
@@ -161,24 +189,6 @@ def _fitted_on(model: Model, trace: Trace | None, layer: int, method: str) -> tu
     return nothing, nothing
 
 
-def _measured(
-    model: Model, plans: Plans, trace: Trace, progress: Progress
-) -> tuple[tuple[LayerCost, ...], ModelCost | None]:
-    costs, own = [], Predictions(model.weights, trace.final)
-    for layer in _told(list(plans), "measuring", progress):
-        k_error, v_error = layer_errors(model, layer, plans[layer], trace.normed(layer))
-        kl = None
-        if model.spec.has_output:
-            alone = grouped_model(model, {layer: plans[layer]})
-            kl = compare(own, run_from(alone.spec, alone.weights, layer, trace.x(layer)), trace.ids).kl
-        costs.append(LayerCost(layer, k_error, v_error, kl))
-    if not model.spec.has_output:
-        return tuple(costs), None
-    grouped, first = grouped_model(model, plans), min(plans)
-    after = run_from(grouped.spec, grouped.weights, first, trace.x(first))
-    return tuple(costs), compare(own, after, trace.ids)
-
-
 def _told(layers: Sequence[int], what: str, progress: Progress) -> Iterator[int]:
     for done, layer in enumerate(layers):
         progress(what, done, len(layers))
@@ -186,7 +196,9 @@ def _told(layers: Sequence[int], what: str, progress: Progress) -> Iterator[int]
     progress(what, len(layers), len(layers))
 
 
-def _notes(model: Model, method: str, repeated: bool, measured: bool, written: bool) -> Iterator[str]:
+def _notes(
+    model: Model, way: "Way", method: str, layers: list[int], repeated: bool, measured: bool, written: bool
+) -> Iterator[str]:
     if repeated:
         yield (
             "Only some layers are grouped, and a configuration has one K/V-head count for all: the folder keeps it, "
@@ -199,11 +211,14 @@ def _notes(model: Model, method: str, repeated: bool, measured: bool, written: b
         )
     if not measured:
         yield "Nothing was measured: there is no tokenizer that reads a text for this model."
-    if method == "aligned" and model.spec.qk_norm:
+    if method == "aligned" and way.spec(layers[0]).qk_norm:
         yield "Keys are normalised per head (qk-norm), so only the values were turned."
+    elif method == "aligned" and (still := [layer for layer in layers if way.spec(layer).rotation is None]):
+        listed = ", ".join(map(str, still))
+        yield f"In layers {listed} keys do not rotate, or how is not known, so only the values were turned."
     if method == "cluster" and not measured:
         yield "The groups were chosen by the weights, not by a text."
-    if written and model.checkpoint.format == "gguf":
+    if written and model.native and model.checkpoint.format == "gguf":
         if own_tokenizer(model) is None:
             yield "The folder has no tokenizer: the GGUF's is none that is read here."
         yield "The GGUF's numbers were dequantised; rows of Q and K stand in the order that transformers reads."

@@ -16,7 +16,7 @@ from .checkpoint.config_of import config_of_gguf, tokenizer_files
 from .checkpoint.decode import read_array, read_rows
 from .checkpoint.folder import copied, copy_beside, shard_names, write_folder
 from .checkpoint.layouts import LLAMA_LAYER, LLAMA_MODEL, Row, plain_names
-from .checkpoint.tensors import TensorInfo
+from .checkpoint.tensors import Checkpoint, TensorInfo
 from .checkpoint.write import Entry, encoded
 from .errors import CheckpointError, UnsupportedError, one_of
 from .grouping import Plan, new_keys, new_outputs, new_queries, new_values
@@ -38,11 +38,19 @@ FLOATS = ("F32", "F16", "BF16", "F64")
 
 def number_type(model: Model, dtype: str | None) -> str:
     """The number type of the folder: the one asked for, that of most of the file's matrices, or float32."""
-    if dtype is not None:
-        if dtype not in STORED:
-            raise UnsupportedError(one_of("the number type", dtype, STORED))
-        return dtype
-    kinds = [info.kind for info in model.checkpoint.tensors.values() if len(info.shape) == 2]
+    return usual_type(model.checkpoint) if dtype is None else named_type(dtype)
+
+
+def named_type(dtype: str) -> str:
+    """A number type by its name. Raises UnsupportedError for another."""
+    if dtype not in STORED:
+        raise UnsupportedError(one_of("the number type", dtype, STORED))
+    return dtype
+
+
+def usual_type(checkpoint: Checkpoint) -> str:
+    """The number type of most of a file's matrices; float32 where it is none that is written here."""
+    kinds = [info.kind for info in checkpoint.tensors.values() if len(info.shape) == 2]
     own = {stored: name for name, stored in STORED.items()}
     return own.get(max(sorted(set(kinds)), key=kinds.count), "float32")
 

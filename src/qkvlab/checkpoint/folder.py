@@ -65,11 +65,16 @@ def write_folder(
 
 
 def check_target(target: Path) -> None:
-    """Can a folder be put there? Asked before anything is computed, too. Raises SourceError."""
+    """Can a folder be put there? Asked before anything is computed, too, so one is made and taken away again. Raises
+    SourceError."""
     if target.exists() or target.is_symlink():
         raise SourceError(f"{target} is there already; name a folder that is not, or remove it first")
     if not target.parent.is_dir():
         raise SourceError(f"cannot write {target}: there is no folder {target.parent}")
+    try:
+        Path(tempfile.mkdtemp(prefix=".qkvlab-", dir=target.parent)).rmdir()
+    except OSError as error:
+        raise SourceError(f"cannot write {target}: {error.strerror or error}") from None
 
 
 def _fill(

@@ -60,6 +60,8 @@ class Family:
     """operators: how its scores come from q · k (a function of `models/operators.py`)."""
     window: int = 0
     """What the configuration's window must be raised by, to count as 'a query sees keys less than so far away'."""
+    must: tuple[tuple[str, object], ...] = ()
+    """(a configuration key, the only value with which it can be captured)."""
     refused: str = ""
     """Why it cannot be captured; empty: it can."""
 
@@ -164,7 +166,7 @@ FAMILIES: dict[str, Family] = {
             layers="encoder.albert_layer_groups", attention="albert_layers.0.attention",
             o="albert_layers.0.attention.dense", mlp="albert_layers.0.ffn_output", final="",
         ),
-        rotation="none",
+        rotation="none", must=(("num_hidden_groups", 1), ("inner_group_num", 1)),
     ),
     "modernbert": Family(
         _encoder(attention="attn", o="attn.Wo", mlp="mlp", final="final_norm"), centred=True, window=1

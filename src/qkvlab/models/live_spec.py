@@ -7,12 +7,18 @@ from ..spec import ModelSpec, Rotation, is_whole
 from .hooks import own_layers, reach
 from .live_families import FAMILIES, GUESSED, Family, Stack
 
+_Q_NORMS = ("q_norm", "q_layernorm")
+"""What a norm of q within the attention module may be called."""
+
 
 def family_of(model: Any) -> Family:
     """How this model's family is captured. Raises UnsupportedError where it cannot be, with the reason."""
     family = FAMILIES.get(model.config.model_type, GUESSED)
     if family.refused:
         raise UnsupportedError(f"{model.config.model_type} cannot be captured: {family.refused}")
+    for key, value in family.must:
+        if (got := getattr(model.config, key, value)) != value:
+            raise UnsupportedError(f"{model.config.model_type} cannot be captured with {key} {got}; only with {value}")
     return family
 
 
@@ -63,7 +69,7 @@ def spec_of(model: Any, family: Family, stack: Stack, name: str) -> ModelSpec:
         windowed_layers=windowed if stack.keys == "own" else (),
         no_attention=tuple(without),
         score_extras=_extras(config, family),
-        qk_norm=any(getattr(module, "q_norm", None) is not None for module in attention.values()),
+        qk_norm=any(getattr(module, name, None) is not None for module in attention.values() for name in _Q_NORMS),
         qkv_bias=_has_bias(attention, stack),
         has_output=stack.output and model.get_output_embeddings() is not None,
     )
