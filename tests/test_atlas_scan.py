@@ -380,4 +380,4 @@ def test_on_the_command_line(small: Path, text: Path, tmp_path: Path) -> None:
     assert wholes == sorted(wholes, reverse=True)
     wrong = run("atlas", "show", str(out), "--role", "position:selv", "--json")
     assert (wrong.status, wrong.out) == (2, "")
-    assert "did you mean 'position:self'" in wrong.err
+    assert "the nearest are position:self" in wrong.err

@@ -25,7 +25,7 @@ def leased(traces: Traces, owner: object, model: Any, text: str, *edits: Any, si
 def test_the_estimate_covers_what_a_trace_keeps(smollm2: Any) -> None:
     for n in (7, 200):
         trace = smollm2.trace(ids=range(n)).run()
-        kept = sum(rows._array.nbytes for rows in trace._kept.values())
+        kept = sum(rows.nbytes for rows in trace._kept.values())
         assert kept == pytest.approx(trace_bytes(smollm2, n), rel=0.1) or kept < trace_bytes(smollm2, n)
 
 

@@ -31,6 +31,10 @@ class Rows:
         if self._written in WORTH_ROOM:
             self._array = _roomy(array, axis, self._written)
 
+    @property
+    def nbytes(self) -> int:
+        return self._array.nbytes
+
     def first(self, n: int) -> Array:
         """The first `n` rows, read-only."""
         return _fixed(_part(self._array, self._axis, 0, n))
@@ -60,6 +64,10 @@ class Pieces:
         self._axis = axis
         self._pieces = (*before, array)
 
+    @property
+    def nbytes(self) -> int:
+        return sum(piece.nbytes for piece in self._pieces)
+
     def first(self, n: int) -> Array:
         """The first `n` rows, read-only."""
         if len(self._pieces) > 1:
@@ -83,7 +91,7 @@ class Pieces:
             if size <= 0:
                 break
             part = _part(piece, self._axis, 0, size)
-            kept.append(part if 2 * size > piece.shape[self._axis] else part.copy())  # a view keeps the whole alive
+            kept.append(part if piece.shape[self._axis] - size <= ROOM else part.copy())  # a view keeps the whole alive
             n += size
         if len(kept) >= MOST_PIECES:
             kept = [np.concatenate(kept, axis=self._axis)]
