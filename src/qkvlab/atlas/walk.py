@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .._parallel import in_parallel, one_blas_thread
+from .._parallel import in_parallel, one_blas_thread, shares
 from .._shapes import Array, Float
-from ..mechanism import split_heads
+from ..mechanism import kv_head_of, split_heads
 from ..model import Model
 from ..models import FAMILIES
 from ..models.common import no_tap
@@ -32,15 +32,18 @@ class Seen:
     scoring: Scoring
 
     def for_each_part(self, work: Callable[[slice, Weighed], None]) -> None:
-        """Hand the weights of a layer to `work`, the query heads of one K/V head at a time, over all processors."""
-        n_kv, group, rows = len(self.k), len(self.q) // len(self.k), range(self.q.shape[1])
+        """Hand the weights of a layer to `work`, cut by query heads into one piece for each processor.
 
-        def part(kv: int) -> None:
-            heads = slice(kv * group, (kv + 1) * group)
-            scores = self.scoring.scores(self.q[heads], self.k[kv : kv + 1], rows, heads.start)
-            work(heads, weigh(scores, None if self.scoring.sinks is None else self.scoring.sinks[heads]))
+        What is done between the array operations takes turns, so more pieces take longer. No number depends on the cut.
+        """
+        n_head, rows, sinks = len(self.q), range(self.q.shape[1]), self.scoring.sinks
+        read = np.array([kv_head_of(head, n_head, len(self.k)) for head in range(n_head)])
 
-        in_parallel([partial(part, kv) for kv in range(n_kv)])
+        def part(heads: slice) -> None:
+            scores = self.scoring.scores(self.q[heads], self.k[read[heads]], rows, heads.start)
+            work(heads, weigh(scores, None if sinks is None else sinks[heads]))
+
+        in_parallel([partial(part, heads) for (heads,) in shares(n_head)])
 
 
 def walk(model: Model, ids: Sequence[int], layers: Sequence[int]) -> Iterator[Seen]:
