@@ -357,3 +357,17 @@ def test_numpy_and_pytorch_give_the_same_numbers(name: str, dtype: type) -> None
     ours, theirs = function(*[np.copy(a) if isinstance(a, np.ndarray) else a for a in arrays]), function(*tensors)
     assert isinstance(theirs, torch.Tensor) and ours.dtype == dtype == theirs.numpy().dtype
     np.testing.assert_allclose(theirs.numpy(), ours, rtol=1e-5, atol=2e-6 if dtype == np.float32 else 1e-12)
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 7])
+def test_many_queries_through_tiles_side_by_side(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many tiles at once as fit, heads apart or columns side by side: the same x W + b."""
+    monkeypatch.setattr(m, "WIDE_ELEMENTS", at_once * 5 * 3)
+    rng = np.random.default_rng(0)
+    x, b = rng.standard_normal((m.MANY_QUERIES + 1, 5)), rng.standard_normal((7, 3))
+    W, other = rng.standard_normal((7, 5, 3)), rng.standard_normal((2, 5, 3))
+    expected = np.einsum("qi,tiw->tqw", x, W) + b[:, None]
+    np.testing.assert_allclose(m.project(x, W, b), expected, atol=1e-12)
+    both = m.linear_each(x, (W, other), (b.reshape(-1), None))
+    np.testing.assert_allclose(both[0], expected.swapaxes(0, 1).reshape(len(x), -1), atol=1e-12)
+    np.testing.assert_allclose(both[1], np.einsum("qi,tiw->qtw", x, other).reshape(len(x), -1), atol=1e-12)

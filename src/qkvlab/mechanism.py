@@ -29,6 +29,8 @@ Tap = Callable[[str, Any, range], Any]
 
 FEW_QUERIES, LONG_SUM, PART_TERMS = 32, 576, 48
 """Up to so many queries, sums of more than so many terms are taken in parts of at most so many."""
+MANY_QUERIES, WIDE_ELEMENTS = 96, 1_000_000
+"""From so many queries on, tiles are put side by side for one wide product, of up to so many weights at once (4 MB)."""
 WORTH_A_PIECE = 1_000_000
 """From two queries on, a product is cut for the processors into pieces of at least so many multiplications; to read a
 weight costs as much as eight. One query alone waits for memory, not for a processor."""
@@ -94,7 +96,8 @@ def products(x: Float[Array, "query d_in"], tiled: Sequence[Array], outs: Sequen
     there is enough to do.
 
     For a few queries, a sum of many terms is taken in parts: the matrix product for small sizes adds its terms one
-    after the other, and rounding grows with their number; the one for larger sizes already works in parts.
+    after the other, and rounding grows with their number; the one for larger sizes already works in parts. For many
+    queries the matrix library would copy all of x again for every tile, so there the tiles are copied instead.
     """
     n_query, d_in = x.shape
     n_part = 1
@@ -104,13 +107,30 @@ def products(x: Float[Array, "query d_in"], tiled: Sequence[Array], outs: Sequen
 
     def some(shared: Sequence[slice]) -> None:
         for W, out, tiles in zip(tiled, outs, shared, strict=True):
-            if n_part == 1:
+            if n_query >= MANY_QUERIES:
+                wide_product(x, W[tiles], out[tiles])
+            elif n_part == 1:
                 np.matmul(x, W[tiles], out=out[tiles])
             else:
                 np.sum(terms @ W[tiles].reshape(-1, n_part, d_in // n_part, W.shape[2]), axis=1, out=out[tiles])
 
     most = 1 if n_query == 1 else sum(W.size for W in tiled) * (n_query + 8) // WORTH_A_PIECE
     in_parallel([partial(some, shared) for shared in shares(*(W.shape[0] for W in tiled), most=most)])
+
+
+def wide_product(
+    x: Float[Array, "query d_in"], W: Float[Array, "tile d_in width"], out: Float[Array, "tile query width"]
+) -> None:
+    """x W for one W, with as many tiles side by side as `WIDE_ELEMENTS` allows."""
+    n_tile, d_in, width = W.shape
+    at_once = max(1, WIDE_ELEMENTS // (d_in * width))
+    for tiles in (slice(first, first + at_once) for first in range(0, n_tile, at_once)):
+        wide = rearrange(W[tiles], "tile d_in width -> d_in (tile width)")
+        columns = out[tiles].swapaxes(0, 1)
+        if columns.strides[1] == width * columns.itemsize:  # an ordinary layer's columns lie side by side already
+            np.matmul(x, wide, out=columns.reshape(len(x), -1))
+        else:
+            columns[...] = (x @ wide).reshape(columns.shape)
 
 
 def project_each(
