@@ -1,96 +1,21 @@
 """The command line: a thin door. Each command asks one function and shows its answer."""
 
-import os
 import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import __version__
 from .cli_atlas import atlas
-from .cli_common import open_model_with_bar, print_json, with_bars, with_progress
+from .cli_common import drop, open_model_with_bar, print_json, say, with_progress
+from .cli_options import DEFAULT_MODEL, TEXT, as_json, pair, top_option, tracing
+from .cli_weights import circuits, group, inspect, weights
 from .errors import QkvLabError
 
 if TYPE_CHECKING:
     from .model import Model
     from .text import Special
-
-DEFAULT_MODEL = "smollm2"
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-class Text(click.ParamType[str]):
-    """A text given as itself, as @FILE, or as - for standard input."""
-
-    name = "text"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value != "-" and not value.startswith("@"):
-            return str(value)
-        try:
-            if value == "-" and sys.stdin is None:
-                raise click.BadParameter("standard input is closed")
-            data = sys.stdin.buffer.read() if value == "-" else Path(value[1:]).read_bytes()
-            text = data.decode("utf-8-sig")
-        except OSError as error:
-            hint = "" if value == "-" else "; a text that begins with @ can come through - (standard input)"
-            raise click.BadParameter(f"cannot read {value[1:]}: {error.strerror}{hint}") from None
-        except UnicodeDecodeError as error:
-            where = "standard input" if value == "-" else value[1:]
-            raise click.BadParameter(f"{where} is not UTF-8 (byte {error.start})") from None
-        return text.removesuffix("\n").removesuffix("\r")
-
-
-class TextFile(Text):
-    """A text in a file: FILE or @FILE, or - for standard input."""
-
-    name = "file"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        return super().convert(value if value == "-" or value.startswith("@") else f"@{value}", param, ctx)
-
-
-TEXT = Text()
-as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON document and nothing else.")
-model_option = click.option(
-    "--model", "model_name", default=DEFAULT_MODEL, show_default=True, metavar="NAME",
-    help="An alias, a file or folder, or org/name on the Hugging Face hub.",
-)  # fmt: skip
-allow_config = click.option(
-    "--allow-config", multiple=True, metavar="KEY",
-    help="Pass over this configuration key, which is refused otherwise; every result then says so.",
-)  # fmt: skip
-top_option = click.option(
-    "--top", type=click.IntRange(1), metavar="N", default=5, show_default="5", help="Rows to show."
-)
-no_special = click.option(
-    "--no-special", is_flag=True, help="Leave out the special tokens that the tokenizer adds, as [CLS] or <s>."
-)
-start_token = click.option(
-    "--start", is_flag=True, help="Put the start token that the tokenizer names in front, where it adds none by itself."
-)
-
-
-def tracing(command: F) -> F:
-    """The options of every command that follows a text through a model; it is given `special` for two of them."""
-
-    @wraps(command)
-    def with_special(*args: Any, no_special: bool, start: bool, **options: Any) -> Any:
-        if no_special and start:
-            raise click.UsageError("--no-special leaves out what --start puts in front; give one of them")
-        return command(*args, special="start" if start else not no_special, **options)
-
-    return allow_config(no_special(start_token(model_option(cast(F, with_special)))))
-
-
-def pair(command: F) -> F:
-    """The arguments of every command about one query and one key of a text."""
-    key = click.option("--key", required=True, metavar="TOKEN", help="The token that is looked at.")
-    query = click.option("--query", required=True, metavar="TOKEN", help="The token that looks.")
-    return click.argument("text", type=TEXT)(query(key(command)))
 
 
 @click.group(
@@ -106,9 +31,6 @@ def cli(context: click.Context) -> None:
     """
     if context.invoked_subcommand is None:
         context.invoke(play)
-
-
-cli.add_command(atlas)
 
 
 @cli.command()
@@ -281,157 +203,11 @@ def trace(
     chosen = export.parse_layers(layers, model.spec) if layers else None
 
     def announce(size: int) -> None:
-        _say(f"{output}: {show.byte_size(size)} ({size:,} bytes)")
+        say(f"{output}: {show.byte_size(size)} ({size:,} bytes)")
 
     made = model.trace(text, special=special)
     export.save_trace(made, output, layers=chosen, scores=scores, max_bytes=max_bytes, announce=announce)
-    _say(f"wrote {len(made)} tokens of {model.badge}")
-
-
-@cli.command()
-@click.argument("model")
-@click.option(
-    "--context", type=click.IntRange(1), help="Tokens to count the K/V cache for; default: the model's limit."
-)
-@allow_config
-@as_json
-def inspect(model: str, context: int | None, allow_config: tuple[str, ...], json_: bool) -> None:
-    """Show the anatomy of a checkpoint of any family, from its headers alone.
-
-    The headers of a model that is not on this machine are read on the Hugging Face hub; nothing is downloaded.
-    """
-    from . import anatomy
-
-    found = with_progress(
-        lambda progress: anatomy.inspect(model, context=context, allow_config=allow_config, progress=progress), model
-    )
-    if json_:
-        print_json(found.to_dict())
-        return
-    from . import show
-
-    show.stdout_console().print(show.anatomy(found))
-
-
-@cli.command(name="weights")
-@click.argument("model")
-@click.argument("head")
-@click.option(
-    "--attention", type=click.Choice(["decoder", "encoder", "cross"]), default="decoder", show_default=True,
-    help="Of a model with an encoder and a decoder: which of its attentions the head is of.",
-)  # fmt: skip
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write them to this file.")
-@as_json
-def weights_(model: str, head: str, attention: str, output: Path | None, json_: bool) -> None:
-    """Show one head's own weights, straight from the files.
-
-    No model is built, and only this head's part of the files is read; of a model that is not on this machine, from
-    the Hugging Face hub. HEAD is layer.head, as 13.8.
-    """
-    from . import headweights
-
-    found = with_progress(
-        lambda progress: headweights.weights(model, head, attention=attention, progress=progress), model
-    )
-    if output is not None:
-        headweights.save_head(found, output)
-    if json_:
-        print_json(headweights.summary(found) | {"output": output})
-        return
-    from . import show
-
-    show.stdout_console().print(show.head_weights(headweights.summary(found)))
-    if output is not None:
-        _say(f"wrote {output}")
-
-
-@cli.command()
-@click.argument("model")
-@click.option("--head", metavar="HEAD", help="One head, as layer.head, with its singular values and rotation pairs.")
-@allow_config
-@click.option(
-    "--top", type=click.IntRange(1), metavar="N", default=10, show_default="10", help="Heads or pairs to show."
-)
-@as_json
-def circuits(model: str, head: str | None, allow_config: tuple[str, ...], top: int, json_: bool) -> None:
-    """Measure a model's QK and OV circuits, from its weights alone.
-
-    Symmetry and direction of W_q W_k, layer by layer beside random matrices of the same shapes; effective ranks; the
-    copying score; a head's share of every rotation pair.
-    """
-    from . import circuit_report
-    from .circuit_source import open_circuit_source
-
-    source = with_progress(
-        lambda progress: open_circuit_source(model, progress=progress, allow_config=allow_config), model
-    )
-    found = circuit_report.head_card(source, head) if head else circuit_report.circuits(source)
-    if json_:
-        print_json(found.to_dict())
-        return
-    from . import show, show_parts
-
-    if isinstance(found, circuit_report.HeadCard):
-        shown = show_parts.head_card(found, top)
-    else:
-        shown = show_parts.circuits(found, top)
-    show.stdout_console().print(shown)
-
-
-@cli.command()
-@click.argument("model")
-@click.option("--kv-heads", type=int, required=True, metavar="N", help="How many K/V heads are left in each layer.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR", help="The new folder.")
-@click.option(
-    "--method", default="mean", show_default=True, metavar="METHOD",
-    help="mean, first or random (drawn anew) of each group; cluster: the heads most alike share; aligned: the heads of "
-    "a group are turned towards each other first.",
-)  # fmt: skip
-@click.option(
-    "--layers", metavar="RANGE", help="Layers to group, as 0-29, last:10 or 3,5; default: all. Some only: to measure."
-)
-@click.option(
-    "--text", "text", type=TextFile(), metavar="FILE",
-    help="What it is fitted and measured on; default: a text of some 250 tokens shipped with QKV Lab.",
-)  # fmt: skip
-@click.option(
-    "--dtype", metavar="TYPE",
-    help="float32, float16 or bfloat16; default: the file's own, float32 for the quantised numbers of a GGUF.",
-)  # fmt: skip
-@allow_config
-@as_json
-def group(
-    model: str,
-    kv_heads: int,
-    output: Path,
-    method: str,
-    layers: str | None,
-    text: str | None,
-    dtype: str | None,
-    allow_config: tuple[str, ...],
-    json_: bool,
-) -> None:
-    """Write a checkpoint with fewer K/V heads, and say what that costs.
-
-    The folder holds config.json, safetensors and the tokenizer, as transformers loads them (Ainslie et al. 2023).
-    """
-    from . import regroup
-
-    opened = open_model_with_bar(model, allow_config, quiet=json_)
-    chosen = regroup.choose_layers(layers, opened.spec) if layers is not None else None
-
-    def work(progress: Callable[[str, int, int], None]) -> "regroup.Grouping":
-        return regroup.group(
-            opened, kv_heads, output, method=method, layers=chosen, text=text, dtype=dtype, progress=progress
-        )
-
-    found = work(lambda what, done, of: None) if json_ else with_bars(work)
-    if json_:
-        print_json(found.to_dict())
-        return
-    from . import show
-
-    show.stdout_console().print(show.grouping(found))
+    say(f"wrote {len(made)} tokens of {model.badge}")
 
 
 @cli.command()
@@ -490,8 +266,12 @@ def export_(folder: Path, force: bool) -> None:
     """
     from .course.export import export_course
 
-    count = export_course(folder, force=force, say=_say)
+    count = export_course(folder, force=force, say=say)
     click.echo(f"wrote {folder} with {count} recorded answers; any file server shows it")
+
+
+for command in (inspect, weights, circuits, group, atlas):
+    cli.add_command(command)
 
 
 def main() -> None:
@@ -504,11 +284,11 @@ def main() -> None:
         if sys.stdout is not None:
             sys.stdout.flush()
     except (BrokenPipeError, SystemExit):  # the reader has left; click and rich leave, too, when they notice
-        _drop(sys.stdout)
+        drop(sys.stdout)
         status = 0
     except OSError as error:
-        _say(f"qkvlab: cannot write: {error.strerror}")
-        _drop(sys.stdout)
+        say(f"qkvlab: cannot write: {error.strerror}")
+        drop(sys.stdout)
         status = 2
     sys.exit(status)
 
@@ -523,24 +303,11 @@ def _run() -> int:
         from .text import printable
 
         message = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        _say(f"qkvlab: {printable(' '.join(message.split()))}")
+        say(f"qkvlab: {printable(' '.join(message.split()))}")
         return 2
     except (click.Abort, KeyboardInterrupt):
-        _say("qkvlab: stopped")
+        say("qkvlab: stopped")
         return 130
-
-
-def _say(line: str) -> None:
-    """A line beside the answer, on standard error; whether anyone reads it changes nothing."""
-    try:
-        click.echo(line, err=True)
-    except OSError:
-        _drop(sys.stderr)
-
-
-def _drop(stream: Any) -> None:
-    """Let what is left in a stream that nobody can read go nowhere, instead of failing again at the very end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _nothing_left(model: "Model", tokens: tuple[str, ...], index: int, json_: bool) -> None:

@@ -1,6 +1,8 @@
 """What the commands share: a model opened with a bar, bars for long work, JSON on standard output."""
 
 import json
+import os
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -62,3 +64,16 @@ def with_bars(work: Callable[[Callable[[str, int, int], None]], Result]) -> Resu
 
 def print_json(value: Any) -> None:
     click.echo(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False, default=str))
+
+
+def say(line: str) -> None:
+    """A line beside the answer, on standard error; whether anyone reads it changes nothing."""
+    try:
+        click.echo(line, err=True)
+    except OSError:
+        drop(sys.stderr)
+
+
+def drop(stream: Any) -> None:
+    """Let what is left in a stream that nobody can read go nowhere, instead of failing again at the very end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
