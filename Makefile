@@ -19,7 +19,7 @@ test: lint ## Set up and pass every test
 	$(BIN)/qkvlab pull minilm
 	sh scripts/get-chromium
 	$(NPM) run test
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: .venv/dev web/node_modules ## Style, types, and docs that match the program
 	$(BIN)/ruff check $(PYTHONS)

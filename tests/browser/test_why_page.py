@@ -18,11 +18,23 @@ def writers(page: Any) -> dict[str, tuple[float, float]]:
     return {name: (query, key) for name, query, key in rows}
 
 
+def unfold(page: Any, details: str) -> None:
+    """Open a part of the bench; rows may still move under the pointer."""
+    part = page.get_by_test_id(details)
+
+    def opened() -> None:
+        if part.get_attribute("open") is None:
+            part.locator("summary").first.click()
+        assert part.get_attribute("open") is not None
+
+    eventually(page, opened)
+
+
 def test_the_writers_of_the_score(page: Any, smollm2: Any) -> None:
     take_example(page, "Find the main noun")
     open_head(page, "13.8")
-    page.get_by_test_id("why").locator("summary").first.click()
-    page.get_by_test_id("why-parts").locator("summary").click()
+    unfold(page, "why")
+    unfold(page, "why-parts")
     trace = smollm2.trace("The cat drank because it was thirsty")
     found = qkvlab.why(trace, " it", " cat", "13.8")
     expected = {c.name: (a, b) for c, a, b in zip(found.components, found.by_query, found.by_key, strict=True)}
