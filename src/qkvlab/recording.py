@@ -23,13 +23,11 @@ class Rows:
     rows. Rows are written once: a trace may append behind the last written row, else it copies what it shares.
     """
 
-    def __init__(self, array: Array, axis: int) -> None:
+    def __init__(self, array: Array, axis: int, written: int | None = None) -> None:
         self._lock = Lock()
         self._axis = axis
-        self._written = array.shape[axis]
-        self._array = array
-        if self._written in WORTH_ROOM:
-            self._array = _roomy(array, axis, self._written)
+        self._written = array.shape[axis] if written is None else written
+        self._array = _roomy(array, axis, self._written) if written is None else array
 
     @property
     def nbytes(self) -> int:
@@ -47,11 +45,9 @@ class Rows:
                 self._written = stop
                 _part(self._array, self._axis, start, stop)[...] = new
                 return self
-        other = object.__new__(Rows)
-        other._lock, other._axis, other._written = Lock(), self._axis, stop
-        other._array = _roomy(self.first(start), self._axis, stop)
-        _part(other._array, self._axis, start, stop)[...] = new
-        return other
+        array = _roomy(self.first(start), self._axis, stop)
+        _part(array, self._axis, start, stop)[...] = new
+        return Rows(array, self._axis, stop)
 
 
 class Pieces:
@@ -109,9 +105,11 @@ def _fixed(view: Array) -> Array:
 
 
 def _roomy(array: Array, axis: int, n: int) -> Array:
-    """The array at the start of one of `n` rows, and of more where that is worth it."""
+    """The array at the start of one of `n` rows, and of more where that is worth it; itself if it has as many."""
     shape = list(array.shape)
     shape[axis] = n + ROOM if n in WORTH_ROOM else n
+    if shape[axis] == array.shape[axis]:
+        return array
     roomy = np.empty(shape, array.dtype)
     _part(roomy, axis, 0, array.shape[axis])[...] = array
     return roomy
