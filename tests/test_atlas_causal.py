@@ -59,7 +59,9 @@ def test_the_change_of_loss_by_hand(live: bool, tiny: Any, tiny_model: Any) -> N
     model = opened(open_live(hf) if live else tiny_model("llama"))
     means = np.random.default_rng(5).normal(size=(3, 6, 10))
     place = causal.Place("a:0", (5, 3, 17, 2, 29, 11, 7), {"coreference": (2, 4), "position:previous": (1, 2, 3, 4, 5)})
-    found = causal.ablations([causal.check_place(model, place, ROLES, means, 9)])
+    heard: list[int] = []
+    found = causal.ablations([causal.check_place(model, place, ROLES, means, 9, lambda: heard.append(1))])
+    assert len(heard) == len(causal.ablated_heads(causal.random_heads(model, place, ROLES, 9)))
     assert set(found) == {("coreference", "1.2"), ("coreference", "2.0"), ("position:previous", "1.2")}
     before = losses(hf, list(place.ids))
     for (role, head), said in found.items():
@@ -119,8 +121,11 @@ def test_at_most_so_many_windows_and_each_role_in_turn(tiny_model: Any) -> None:
         model, [*copies, DOCUMENTS[2]], ["syntax:nummod:head", "syntax:det:head"], 0, Options(99), most=3
     )
     assert len(few) == 3 and "bell:0" in {place.name for place in few}, "the rare relation has its window"
+    roles = ["coreference", "syntax:nummod:head"]  # of the keeper, and of the bell
+    each = causal.places(model, [*copies, DOCUMENTS[2]], roles, 0, Options(99), most=1)
+    assert {role for place in each for role in place.queries} == {*roles}, "every role has a window"
     both = causal.places(model, copies, ["repeats:induction"], 5, Options(window=24), most=2, random=range(7))
-    assert len(both) == 2 and all(place.name.startswith("random:") for place in both)
+    assert len(both) == causal.N_RANDOM and all(place.name.startswith("random:") for place in both)
     assert all(place.queries["repeats:induction"] == tuple(range(12, 23)) for place in both)
     assert causal.places(model, copies, [], 0, random=range(3)) == []
 
@@ -151,4 +156,9 @@ def test_sums_add_up_over_windows() -> None:
     said = causal.ablations(checks)["r", "0.1"]
     assert said["n"] == 5 and said["at"] == 0.6 and said["random_at"] == 0.1 and said["elsewhere"] == 0.2
     assert causal.ablations(checks[:1])["r", "0.1"]["elsewhere"] is None
-    assert causal.checked_heads({"r": [Head(0, n) for n in range(5)], "s": []}) == {"r": [Head(0, n) for n in range(2)]}
+
+
+def test_all_heads_of_a_role_are_checked_or_so_many() -> None:
+    five = [Head(0, n) for n in range(5)]
+    assert causal.checked_heads({"r": five, "s": []}) == {"r": five}
+    assert causal.checked_heads({"r": five, "s": []}, 2) == {"r": five[:2]}

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from planted import PlantedModel, duplicate, first, induction, previous, uniform
 from qkvlab.atlas.cards import examples_json, strongest
 from qkvlab.atlas.count import count_document, count_random
 from qkvlab.atlas.counts import Counts, Examples, Options, Tally
+from qkvlab.atlas.findings import _all_checked, _checked
 from qkvlab.atlas.summary import EMPTY, Atlas, model_facts, summarise
 from qkvlab.atlas.tables import InMemory
 from qkvlab.atlas.treebank import Document, read_treebank
@@ -148,10 +150,24 @@ def test_findings_say_what_was_found_and_what_was_not(atlas: Atlas) -> None:
     check = {"n": 12, "at": 0.25, "elsewhere": 0.01, "random_head": "1.2", "random_at": -0.02, "unit": "nats"}
     checked = atlas.with_ablations({("coreference", "1.0"): check})
     said = "\n".join(checked.to_json()["findings"])
-    assert "Ablating 1.0 changes the loss there by +0.25 nats (n = 12" in said and "No head was ablated" not in said
+    assert "Ablating 1.0 changes the loss there by +0.250 nats (n = 12" in said and "No head was ablated" not in said
     assert checked.row("coreference", Head(1, 0))["ablation"] == check
     alone = "\n".join(one([0.3, 0.2, 0.1]).to_json()["findings"])
     assert "shuffled weights was not scanned" in alone and "2" in alone
+
+
+def test_of_many_ablations_two_are_told_and_all_are_counted() -> None:
+    heads = [Head(0, head) for head in range(4)]
+    base = {"n": 9, "elsewhere": 0.01, "random_at": 0.03, "random_head": "0.9", "unit": "nats"}
+    checks = {("r", str(head)): base | {"at": at} for head, at in zip(heads, (0.5, 0.02, -0.1, 0.0001), strict=True)}
+    several: Any = SimpleNamespace(ablations=checks)
+    said = _all_checked(several, "r", heads)
+    assert said == (
+        "4 were ablated, one at a time; they change the loss there by +0.010 nats in the median, 2 of 4 by more than "
+        "elsewhere, 1 of 4 by more than the head drawn beside each does."
+    )
+    assert _all_checked(several, "r", heads[:2]) == _all_checked(several, "other", heads) == ""
+    assert "by less than 0.001 nats (n = 9; beside it +0.010 elsewhere" in _checked(several, "r", heads[3])
 
 
 def test_a_head_is_shown_at_its_roles_and_strongest_measures(atlas: Atlas, counted: tuple[InMemory, InMemory]) -> None:

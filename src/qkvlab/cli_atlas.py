@@ -60,8 +60,8 @@ def atlas() -> None:
     "--checks",
     type=click.IntRange(1),
     metavar="N",
-    default=2,
-    show_default=True,
+    default=None,
+    show_default="all",
     help="Ablate so many heads of each role, the best ones.",
 )
 @click.option(
@@ -79,7 +79,7 @@ def atlas() -> None:
 def scan(
     model: str, text: tuple[Path, ...], treebank: tuple[Path, ...], output: Path, window: int, measures: str | None,
     layers: str | None, workers: int, ray: str | None, report_all: bool, resume: bool, no_twin: bool, no_causal: bool,
-    checks: int, seed: int, field: str, allow_config: tuple[str, ...],
+    checks: int | None, seed: int, field: str, allow_config: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Measure every head of MODEL over texts and treebanks; without any, over the small sample that is shipped.
 

@@ -5,11 +5,11 @@ that the role asks about, beside the other positions of the same windows, and be
 random. A causal model: change of the loss, -log p of the token that comes next, in nats. A model that sees both sides
 has no next token: change of the final vector, |Δ| / |final|. One ablation of a head serves all its roles.
 
-Limits: at most `N_WINDOW` windows of text and as many random texts, chosen by checksum, each role in turn, so a rare
+Limits: at most `N_WINDOW` windows of text and `N_RANDOM` random texts, chosen by checksum, each role in turn, so a rare
 role has few items (n says how many); a loss at the query need not be where the head's answer is used.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -30,9 +30,7 @@ from .syntax import syntax_questions
 from .treebank import Document
 from .windows import Window, windows
 
-N_WINDOW = 6
-N_HEAD = 2
-"""Heads of a role that are checked: the best on the whole corpus."""
+N_WINDOW, N_RANDOM = 6, 3
 ROWS, ROWS_EACH = 64, 8
 """Rows of logits at once, and those one processor sums up at a time."""
 
@@ -46,8 +44,8 @@ class Place:
     queries: Mapping[str, tuple[int, ...]]
 
 
-def checked_heads(roles: Mapping[str, Sequence[Head]], most: int = N_HEAD) -> dict[str, list[Head]]:
-    """The heads of each role that are checked: the first ones, which are the best."""
+def checked_heads(roles: Mapping[str, Sequence[Head]], most: int | None = None) -> dict[str, list[Head]]:
+    """The heads of each role that are checked: all, or the first ones, which are the best."""
     return {role: list(heads[:most]) for role, heads in roles.items() if heads}
 
 
@@ -60,8 +58,9 @@ def places(
     most: int = N_WINDOW,
     random: Sequence[int] = (),
 ) -> list[Place]:
-    """Windows of these documents (the report part's) that hold queries of the roles, at most so many, and as many of
-    the random texts of these numbers if a role is about them. The documents are gone through once."""
+    """Windows of these documents (the report part's) that hold queries of the roles, `most` or as many as it takes for
+    every role to have one, and the first random texts of these numbers if a role is about them. The documents are gone
+    through once."""
     options, wanted = options or Options(), set(roles)
     of_text = {role for role in wanted if not role.startswith("repeats:")}
     of_random = wanted - of_text
@@ -73,7 +72,8 @@ def places(
             if queries:
                 found.append(Place(f"{document.name}:{number}", window.ids, queries))
         found = _candidates(found, of_text, most)
-    return [*_chosen(found, of_text, most), *_chosen(_random(model, of_random, seed, options, random), of_random, most)]
+    made = _random(model, of_random, seed, options, sorted(random)[:N_RANDOM])
+    return [*_chosen(found, of_text, most), *made]
 
 
 def _random(model: Model, roles: set[str], seed: int, options: Options, numbers: Sequence[int]) -> list[Place]:
@@ -127,9 +127,12 @@ def _candidates(found: Sequence[Place], roles: set[str], most: int) -> list[Plac
 
 
 def _chosen(found: Sequence[Place], roles: set[str], most: int) -> list[Place]:
-    """At most so many: each role in turn takes its next, those with the fewest windows first."""
+    """Each role in turn takes its next, those with the fewest windows first, up to so many; but every role has one."""
     queues = sorted(_queues(found, roles, most).items(), key=lambda pair: (len(pair[1]), pair[0]))
     kept: dict[str, Place] = {}
+    for role, queue in queues:
+        if queue and not any(role in place.queries for place in kept.values()):
+            kept[queue[0].name] = queue[0]
     for turn in range(most):
         for _, queue in queues:
             if turn < len(queue) and len(kept) < most:
@@ -145,24 +148,36 @@ def random_head(model: Model, head: Head, seed: int) -> Head | None:
     return min(others, key=lambda other: rank[other.head], default=None)
 
 
+def random_heads(model: Model, place: Place, heads: Mapping[str, Sequence[Head]], seed: int) -> dict[Head, Head | None]:
+    """The heads that are asked about in a window, each with the one drawn beside it."""
+    asked = {head for role, named in heads.items() if role in place.queries for head in named}
+    return {head: random_head(model, head, seed) for head in asked}
+
+
+def ablated_heads(others: Mapping[Head, Head | None]) -> list[Head]:
+    """Both, each once, the last layers first."""
+    return sorted({*others, *(other for other in others.values() if other is not None)}, reverse=True)
+
+
 def check_place(
     model: Model,
     place: Place,
     heads: Mapping[str, Sequence[Head]],
     mean_z: Float[Array, "layer head d_value"],
     seed: int,
+    told: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """All ablations in one window, as plain JSON values: sums over positions, which add up over windows.
 
-    `heads`: role → heads to check, of `checked_heads`; `mean_z`: their means over the selection part.
+    `heads`: role → heads to check, of `checked_heads`; `mean_z`: their means over the selection part; `told` hears of
+    each ablation before it is run.
     """
-    asked = {head for role, named in heads.items() if role in place.queries for head in named}
-    others = {head: random_head(model, head, seed) for head in asked}
+    others = random_heads(model, place, heads, seed)
     base = model.trace(ids=place.ids, positions="all")
     before = _readings(base)
-    run = {*asked, *(other for other in others.values() if other is not None)}
     changes: dict[Head, Array] = {}
-    for head in sorted(run, reverse=True):
+    for head in ablated_heads(others):
+        told()
         edit = Ablate(where=str(head), to=tuple(float(value) for value in mean_z[head]))
         changes[head] = _change(base, before, _readings(base.with_edits([edit])))
     rows: list[dict[str, Any]] = []

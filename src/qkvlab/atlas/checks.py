@@ -1,12 +1,12 @@
-"""The causal check of a run: what its named heads change when they are ablated; each window is kept when done."""
+"""The causal check of a run: what its named heads change when they are ablated; a window is kept when it is done."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
 from ..model import Model
-from .causal import ablations, check_place, checked_heads, places
+from .causal import Place, ablated_heads, ablations, check_place, checked_heads, places, random_heads
 from .corpus import Corpus
 from .run import Run
 from .statistics import Split, is_random
@@ -23,10 +23,10 @@ def run_checks(
     run: Run,
     job: Job,
     atlas: Atlas,
-    most: int,
+    most: int | None,
     progress: Callable[[str, int, int, int], None],
 ) -> tuple[Found, int]:
-    """(role, head) → what its ablation changed, of the `most` best heads of each role; and in how many windows.
+    """(role, head) → what its ablation changed, of all heads of each role or the `most` best; and in how many windows.
 
     The means that take the heads' places are those of the selection part; the windows are of the report part.
     """
@@ -42,13 +42,21 @@ def run_checks(
         random=sorted(int(name.removeprefix("random:")) for name in random.report if is_random(name)),
     )  # fmt: skip
     asked = json.dumps({role: [str(head) for head in named] for role, named in heads.items()}, sort_keys=True)
-    done: list[Mapping[str, Any]] = []
-    for at, place in enumerate(chosen):
-        progress("checks", at, len(chosen), 0)
-        name = sha256(f"{asked} {place.name} {place.ids}".encode()).hexdigest()[:16]
-        path = run.folder / "causal" / f"{name}.json"
+    paths = [run.folder / "causal" / f"{_name(asked, place)}.json" for place in chosen]
+    runs = [len(ablated_heads(random_heads(model, place, heads, job.seed))) for place in chosen]
+    ablated, of = sum(n for n, path in zip(runs, paths, strict=True) if path.is_file()), sum(runs)
+
+    def told() -> None:
+        nonlocal ablated
+        progress("checks", ablated, of, 0)
+        ablated += 1
+
+    for place, path in zip(chosen, paths, strict=True):
         if not path.is_file():
-            write_whole(path, json.dumps(check_place(model, place, heads, mean_z, job.seed)).encode())
-        done.append(read_json(path))
-    progress("checks", len(chosen), len(chosen), 0)
-    return ablations(done), len(chosen)
+            write_whole(path, json.dumps(check_place(model, place, heads, mean_z, job.seed, told)).encode())
+    progress("checks", of, of, 0)
+    return ablations(read_json(path) for path in paths), len(chosen)
+
+
+def _name(asked: str, place: Place) -> str:
+    return sha256(f"{asked} {place.name} {place.ids}".encode()).hexdigest()[:16]

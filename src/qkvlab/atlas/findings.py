@@ -1,6 +1,7 @@
 """An atlas in plain sentences: what was found, how sure, and what was not."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 LISTED = 3
 """Heads named for a role in one sentence, at most."""
+SPELT_OUT = 2
+"""Ablations told one by one; of all that were checked there is one sentence more."""
 GROUPS = ("position", "repeats", "coreference", "syntax", "clark")
 NOTES = {
     "position": "positions",
@@ -65,8 +68,8 @@ def _role(atlas: "Atlas", measure: str, heads: list[Head]) -> str:
         others = ", ".join(f"{head} ({_percent(found.value[head])})" for head in heads[1 : 1 + LISTED])
         more = f" and {len(heads) - 1 - LISTED} more" if len(heads) > 1 + LISTED else ""
         said += f" So do {others}{more}." if len(heads) > 2 else f" So does {others}."
-    checks = [_checked(atlas, measure, head) for head in heads]
-    return said + "".join(f" {check}" for check in checks if check)
+    checks = [_checked(atlas, measure, head) for head in heads[:SPELT_OUT]]
+    return said + "".join(f" {check}" for check in [*checks, _all_checked(atlas, measure, heads)] if check)
 
 
 def _does(measure: str) -> str:
@@ -91,14 +94,46 @@ def _checked(atlas: "Atlas", measure: str, head: Head) -> str:
     check = atlas.ablations.get((measure, str(head)))
     if check is None or check.get("at") is None:
         return ""
-    what = "the loss there" if check["unit"] == "nats" else "the final vector there"
-    beside = [
-        f"{check[name]:.2g} {said}" for name, said in (("elsewhere", "elsewhere"),) if check.get(name) is not None
-    ]
+    beside = [f"{_change(check['elsewhere'], check)} elsewhere"] if check.get("elsewhere") is not None else []
     if check.get("random_at") is not None:
-        beside.append(f"{check['random_at']:.2g} there for head {check['random_head']}, drawn at random")
-    change = f"{check['at']:+.2g} nats" if check["unit"] == "nats" else f"{check['at']:.2g} of its length"
-    return f"Ablating {head} changes {what} by {change} (n = {check['n']}; beside it {', '.join(beside)})."
+        beside.append(f"{_change(check['random_at'], check)} there for head {check['random_head']}, drawn at random")
+    return (
+        f"Ablating {head} changes {_what(check)} by {_change(check['at'], check)} {_unit(check)} "
+        f"(n = {check['n']}{'; beside it ' if beside else ''}{', '.join(beside)})."
+    )
+
+
+def _all_checked(atlas: "Atlas", measure: str, heads: list[Head]) -> str:
+    """Of 44 heads ablated one at a time, 30 change the loss there by more than elsewhere, ... (median +0.004 nats)."""
+    found = [atlas.ablations.get((measure, str(head))) for head in heads]
+    checks = [check for check in found if check is not None and check.get("at") is not None]
+    if len(checks) <= SPELT_OUT:
+        return ""
+    more = {"elsewhere": "elsewhere", "random_at": "the head drawn beside each does"}
+    counts = [
+        f"{sum(check['at'] > check[name] for check in told)} of {len(told)} by more than {said}"
+        for name, said in more.items()
+        if (told := [check for check in checks if check.get(name) is not None])
+    ]
+    median = float(np.median([check["at"] for check in checks]))
+    return (
+        f"{len(checks)} were ablated, one at a time; they change {_what(checks[0])} by "
+        f"{_change(median, checks[0])} {_unit(checks[0])} in the median, {', '.join(counts)}."
+    )
+
+
+def _what(check: Mapping[str, Any]) -> str:
+    return "the loss there" if check["unit"] == "nats" else "the final vector there"
+
+
+def _unit(check: Mapping[str, Any]) -> str:
+    return "nats" if check["unit"] == "nats" else "of its length"
+
+
+def _change(value: float, check: Mapping[str, Any]) -> str:
+    if abs(value) < 0.0005:
+        return "less than 0.001"
+    return f"{value:{'+' if check['unit'] == 'nats' else ''}.3f}"
 
 
 def _nobody(atlas: "Atlas", measure: str) -> str:

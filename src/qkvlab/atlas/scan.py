@@ -15,7 +15,6 @@ from ..errors import SourceError, TextError, UnsupportedError
 from ..model import Model, open_model
 from . import MEASURES, WINDOW
 from .cards import examples_json
-from .causal import N_HEAD
 from .corpus import Corpus, open_corpus, sample_corpus
 from .count import check_measures, chosen_layers
 from .counts import Options
@@ -27,7 +26,7 @@ from .workers import Hands, here, processes
 
 Progress = Callable[[str, int, int, int], None]
 """`progress(stage, done, of, tokens)`: scan and twin in characters of the corpus, and in tokens counted by this very
-run; checks in windows (tokens: 0)."""
+run; checks in ablations (tokens: 0)."""
 
 
 def silent(stage: str, done: int, of: int, tokens: int) -> None:
@@ -49,7 +48,7 @@ def scan(
     report_all: bool = False,
     twin: bool = True,
     causal: bool = True,
-    checks: int = N_HEAD,
+    checks: int | None = None,
     seed: int = 0,
     field: str = "text",
     allow_config: Sequence[str] = (),
@@ -63,8 +62,9 @@ def scan(
     neither, the sample that is shipped. `window` in tokens; `measures` of `MEASURES`; `layers` of all. `workers`
     counts in so many processes, `ray` on a cluster ("local" or an address); the counts are the same. `report_all`
     selects and reports on all documents; `twin` counts the model with shuffled weights (`seed`), too; `causal` ablates
-    the heads that were found, the `checks` best of each role. `progress(stage, done, of, tokens)`. `name`: what other
-    processes open an open Model by. `for_the_page`: whether the findings are kept where the page looks for them, too.
+    the heads that were found, all of them or the `checks` best of each role. `progress(stage, done, of, tokens)`.
+    `name`: what other processes open an open Model by. `for_the_page`: whether the findings are kept where the page
+    looks for them, too.
 
     Raises SourceError, TextError, UnsupportedError, HeadError or MissingExtraError. What is done when it raises, or
     when the process dies, is kept, and `resume=True` goes on with it.
@@ -83,7 +83,7 @@ def scan(
     if not parts:
         raise TextError(f"there is no document to scan in {', '.join(file.name for file in corpus.files)}")
     folder = Path(out)
-    more = {"report_all": report_all, "twin": twin, "causal": causal, "checks": checks, "seed": seed}
+    more = {"report_all": report_all, "twin": twin, "causal": causal, "seed": seed}
     files = [{"name": file.name, "size": file.size, "sha256": file.sha256} for file in corpus.files]
     begin(folder, settings(opened, options, files, parts, more), resume)
     throw_away_unfinished([folder, folder / "parts", folder / "twin" / "parts", folder / "causal"])
@@ -93,7 +93,7 @@ def scan(
     if twin:
         shuffled = replace(job, twin=True, options=replace(options, examples=False))
         _count(corpus, parts, shuffled, hands, run.twin_parts, "twin", progress)
-    _finish(opened, corpus, run, job, checks if causal else 0, progress)
+    _finish(opened, corpus, run, job, causal, checks, progress)
     if for_the_page:
         keep_for_the_page(folder, run.atlas)
     return run
@@ -143,7 +143,9 @@ def _count(
         write_part(into.folder / part.name, files)
 
 
-def _finish(model: Model, corpus: Corpus, run: Run, job: Job, checks: int, progress: Progress) -> None:
+def _finish(
+    model: Model, corpus: Corpus, run: Run, job: Job, causal: bool, checks: int | None, progress: Progress
+) -> None:
     """Counts → the atlas, its checks, and the files others read."""
     options = run.settings["options"]
     about = {
@@ -152,7 +154,7 @@ def _finish(model: Model, corpus: Corpus, run: Run, job: Job, checks: int, progr
         "skipped": run.parts.skipped(), "problems": corpus.n_problem, "twin": options["twin"], "causal": None,
     }  # fmt: skip
     atlas = summarise(run, run.twin, model_facts(model, job.layers), about, None, _copying(model, job))
-    if checks:
+    if causal:
         from .checks import run_checks
 
         found, windows = run_checks(model, corpus, run, job, atlas, checks, progress)

@@ -58,7 +58,7 @@ export interface Atlas {
     skipped: Record<string, number>;
     problems?: number;
     twin?: boolean;
-    causal?: { windows: number } | null;
+    causal?: { windows: number; heads: number | null } | null;
   };
   measures: Record<string, Measure>;
   sums: Record<string, { unit: string; mean: Numbers; sd: Numbers }>;

@@ -183,7 +183,8 @@ export const en = {
     hasTwin: 'the same scan of the model with its weights shuffled',
     noTwin: 'not scanned: heads are named without it',
     causal: 'Without the head',
-    hasCausal: (windows: number) => `measured on ${windows} windows`,
+    hasCausal: (windows: number, best: number | null) =>
+      `${best === null ? 'every head that has a role' : `the ${best} best heads of each role`} ablated, in ${windows} windows`,
     noCausal: 'not measured',
     skipped: 'Left out',
     problems: (n: number) => `${n} problems of the treebank`,
