@@ -1,6 +1,7 @@
 """What a reader of an export may ask beyond what was heard: heads switched off together, and one head to drag."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 from itertools import combinations
 from typing import Any
 
@@ -20,8 +21,8 @@ def reachable(heard: list[Request], blocks: list[dict[str, Any]]) -> list[Reques
 
 
 def _switched(heard: list[Request]) -> Iterator[Request]:
-    """Where heads were switched off: in their layer up to three together and all but two, in every other layer one and
-    all but one; and in their layer one, behind every other token that was heard."""
+    """Where heads were switched off: in their layer every set of them, behind every token that was heard; in every
+    other layer one and all but one."""
     predictions = [request for request in heard if request.get("parts") == ["prediction"]]
     switched = [request for request in predictions if request["edits"]]
     if not switched:
@@ -29,22 +30,21 @@ def _switched(heard: list[Request]) -> Iterator[Request]:
     first = switched[0]
     spec = open_model(first["model"]).spec
     layer = int(first["edits"][0]["where"].split(".")[0])
-    n = spec.n_head
+    behind = {json.dumps(request["at"]): request for request in predictions if request["text"] == first["text"]}
+    for heads in _sets(spec, layer, range(spec.n_head + 1)):  # all tokens of one set: the model runs once for them
+        yield from (_without(request, heads) for request in behind.values())
     for at in range(spec.n_layer):
-        sizes = {0, 1, 2, 3, n - 2, n - 1, n} if at == layer else {1, n - 1}
-        yield from (_without(first, heads) for heads in _sets(spec, at, sizes))
-    for request in predictions:
-        if request["text"] == first["text"] and request["at"] != first["at"]:
-            yield from (_without(request, heads) for heads in _sets(spec, layer, {1}))
+        if at != layer:
+            yield from (_without(first, heads) for heads in _sets(spec, at, (1, spec.n_head - 1)))
 
 
 def _without(request: Request, heads: list[str]) -> Request:
     return {**request, "edits": [{"kind": "ablate", "where": head, "to": "zero", "strength": 1} for head in heads]}
 
 
-def _sets(spec: ModelSpec, layer: int, sizes: set[int]) -> Iterator[list[str]]:
+def _sets(spec: ModelSpec, layer: int, sizes: Iterable[int]) -> Iterator[list[str]]:
     names = [f"{layer}.{head}" for head in range(spec.n_head)]
-    return (list(chosen) for size in sorted(sizes) for chosen in combinations(names, size))
+    return (list(chosen) for size in sizes for chosen in combinations(names, size))
 
 
 def _opened(settings: dict[str, Any]) -> Request:
