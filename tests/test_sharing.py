@@ -132,6 +132,6 @@ def test_the_default_models_answer_is_shipped_and_true(smollm2: Model, cache: Pa
     assert answer["bytes_per_token"] == bytes_per_token(smollm2)
     trace = smollm2.trace(ids=smollm2.encode(sharing_text()).ids)
     assert f"{len(trace)} tokens" in answer["measured_on"]
-    for shared in (0, 1, 15, 30):
+    for shared in (1, 30):
         again = mean_loss(trace.with_edits(share_layers(answer["order"][:shared])))
         np.testing.assert_allclose(again, answer["loss"][shared], rtol=2e-3)
