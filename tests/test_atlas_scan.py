@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from qkvlab import cli_atlas
 from qkvlab.atlas import scan as scanning
 from qkvlab.atlas import store, tasks
 from qkvlab.atlas.count import count_document, count_random
@@ -254,6 +257,15 @@ def test_an_interrupt_says_how_to_go_on(small: Path, text: Path, tmp_path: Path)
     assert answer == ""
     assert said.count("\n") == 1
     assert f"interrupted; what is done so far is in {out}: the same line with --resume goes on" in said
+
+
+def test_where_no_bar_can_be_drawn_there_are_lines(
+    small: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli_atlas, "LINE_EVERY", 0)
+    arguments = ["scan", str(small), "--text", str(text), "-o", str(tmp_path / "run"), "--window", "16", "--no-twin"]
+    said = CliRunner().invoke(cli_atlas.atlas, arguments).stderr
+    assert re.search(r"^scanning: 100%, [\d,]+ tokens/s", said, re.MULTILINE), said
 
 
 @pytest.mark.parametrize(

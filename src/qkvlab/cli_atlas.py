@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import click
@@ -11,6 +12,8 @@ from .cli_common import open_model_with_bar, print_json
 
 OPEN_ENDED = ("--text", "--treebank")
 """Options that take all the files that follow them."""
+LINE_EVERY = 60
+"""Seconds between two lines of progress where no bar can be drawn."""
 SAID = {"scan": "scanning", "twin": "scanning the twin", "checks": "ablating what was found"}
 PROBLEMS = 5
 """Problems of the files that are told when a scan ends."""
@@ -124,11 +127,13 @@ def _say_problems(folder: Path) -> None:
 
 
 def _with_speed(work: Callable[[Callable[[str, int, int, int], None]], Any]) -> Any:
-    """Run a scan with one bar on standard error for each of its stages, with tokens/s and the time left."""
+    """Run a scan with one bar on standard error for each of its stages, with tokens/s and the time left; where that is
+    no terminal, a line every minute."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     stages: dict[str, TaskID] = {}
+    due = monotonic() + LINE_EVERY
     columns = (
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[speed]}"),
         TimeRemainingColumn(),
@@ -137,11 +142,18 @@ def _with_speed(work: Callable[[Callable[[str, int, int, int], None]], Any]) -> 
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
 
         def progress(stage: str, done: int, of: int, tokens: int) -> None:
+            nonlocal due
             if stage not in stages:
                 stages[stage] = bars.add_task(SAID.get(stage, stage), total=of, speed="")
             task = bars.tasks[bars.task_ids.index(stages[stage])]
             speed = f"{tokens / task.elapsed:,.0f} tokens/s" if tokens and task.elapsed else ""
             bars.update(stages[stage], completed=done, total=of, speed=speed)
+            if not console.is_terminal and monotonic() >= due:
+                due = monotonic() + LINE_EVERY
+                left = f"{task.time_remaining:,.0f} s left" if task.time_remaining else ""
+                click.echo(
+                    ", ".join(filter(None, (f"{task.description}: {done / max(of, 1):.0%}", speed, left))), err=True
+                )
 
         return work(progress)
 
