@@ -11,7 +11,7 @@ from ..checkpoint.source import ALIASES
 from ..errors import LessonError, one_of
 from .drift import check
 from .instruments import INSTRUMENTS
-from .lesson import Lesson, read_lesson
+from .lesson import PICTURES, Lesson, read_lesson
 from .places import Spot, read_entries
 from .spoken import UnspeakableError
 
@@ -52,9 +52,9 @@ def read_lessons(folder: Path = HERE) -> dict[str, Lesson]:
         lesson = read_lesson(_text(path), _shown(path), figures)
         if lesson.module != path.stem:
             raise lesson.spots["module"].error(f"module {lesson.module!r} stands in a file of another name")
-        for name in filter(None, (lesson.front["hero"], lesson.front["spotlight"])):
-            if not all((folder / "art" / f"{name}{end}").is_file() for end in ART):
-                key = "hero" if name == lesson.front["hero"] else "spotlight"
+        for key in PICTURES:
+            name = lesson.front[key]
+            if name and not all((folder / "art" / f"{name}{end}").is_file() for end in ART):
                 raise lesson.spots[key].error(f"course/art has no picture {name!r}, or not all of its files: {ART}")
         lessons[lesson.module] = lesson
     for lesson in lessons.values():
@@ -89,7 +89,7 @@ def course_map(folder: Path, lessons: Mapping[str, Lesson]) -> dict[str, Any]:
         spots[module] = spot
     for module, lesson in lessons.items():
         chosen = {key: lesson.front[key] for key in ("module", "title", "promise", "minutes", "narrated", "needs")}
-        rows[module] = {**chosen, "here": True}
+        rows[module] = {**chosen, "card": _art(folder, lesson.front["card"]), "here": True}
         spots[module] = lesson.spots["needs"]
     for module, row in rows.items():
         for need in row["needs"]:
@@ -133,7 +133,7 @@ def _figures(folder: Path) -> dict[str, Any]:
 
 
 def _compiled(folder: Path, lesson: Lesson) -> dict[str, Any]:
-    front = {key: value for key, value in lesson.front.items() if key != "narrated"}
+    front = {key: value for key, value in lesson.front.items() if key not in ("narrated", "card")}
     front |= {key: _art(folder, front[key]) for key in ("hero", "spotlight")}
     return {**front, "sections": lesson.sections, "cues": lesson.cues, "badges": _badges(lesson)}
 

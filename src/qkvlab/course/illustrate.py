@@ -42,19 +42,23 @@ def words(text: str, x: Number, y: Number, size: Number, colour: str, anchor: st
     )
 
 
+def projected(trace: Trace) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The x of the token " it" as attention reads it in layer 13, and what head 13.8 makes of it."""
+    at, kv_head = questions.token_index(trace.tokens, " it"), trace.spec.kv_head(trace.spec.head("13.8"))
+    vectors = {"q": trace.q(13)[8, at], "k": trace.k(13)[kv_head, at], "v": trace.v(13)[kv_head, at]}
+    return trace.normed(13)[at], vectors
+
+
 def hero(trace: Trace, colours: Palette) -> str:
     """One x, three matrices, three vectors: the token " it" at head 13.8, which is its own query, key and value."""
-    at = questions.token_index(trace.tokens, " it")
-    layer, head = 13, 8
-    kv_head = trace.spec.kv_head(trace.spec.head("13.8"))
-    vectors = (("q", trace.q(layer)[head, at]), ("k", trace.k(layer)[kv_head, at]), ("v", trace.v(layer)[kv_head, at]))
+    x, vectors = projected(trace)
     asks = {"q": "what am I looking for?", "k": "what can others find me by?", "v": "what do I hand over?"}
     parts = [
         words('" it"', 40, 128, 30, colours["ink"], weight=700),
         words("x, 576 numbers, as attention reads it in layer 13", 40, 62, 15, colours["soft"]),
-        strip(trace.normed(layer)[at], 130, 80, 330, 76, colours["soft"]),
+        strip(x, 130, 80, 330, 76, colours["soft"]),
     ]
-    for row, (hat, vector) in enumerate(vectors):
+    for row, (hat, vector) in enumerate(vectors.items()):
         y = 30 + 72 * row
         parts += [
             f'<path d="M470 118C520 118 520 {y + 24} 560 {y + 24}" fill="none" stroke-width="2" '
@@ -65,6 +69,22 @@ def hero(trace: Trace, colours: Palette) -> str:
             words(asks[hat], 616, y + 62, 14, colours[hat]),
         ]
     return framed(parts, 250, colours)
+
+
+def card(trace: Trace, colours: Palette) -> str:
+    """The same without its captions, to be read at 360 pixels."""
+    x, vectors = projected(trace)
+    parts = [words('" it"', 4, 198, 42, colours["ink"], weight=700), strip(x, 116, 128, 260, 112, colours["soft"])]
+    for row, (hat, vector) in enumerate(vectors.items()):
+        y = 16 + 120 * row
+        parts += [
+            f'<path d="M388 184C460 184 450 {y + 48} 506 {y + 48}" fill="none" stroke-width="5" '
+            f'stroke="{colours[hat]}"/>',
+            words("W", 518, y + 62, 38, colours[hat], weight=700),
+            words(hat, 560, y + 72, 27, colours[hat], weight=700),
+            strip(vector, 600, y, 356, 96, colours[hat]),
+        ]
+    return framed(parts, 368, colours)
 
 
 def spotlight(trace: Trace, colours: Palette) -> str:
@@ -107,6 +127,7 @@ PICTURES: dict[str, tuple[str, Callable[[Trace, Palette], str], str]] = {
         'The vector x of the token "it" in layer 13 of SmolLM2, and the three vectors that W_q, W_k and W_v of head '
         "13.8 make of it: its query, its key and its value, drawn as bars from the model's own numbers.",
     ),
+    "card": (CAT, card, 'The vector x of the token "it", and its query, key and value at head 13.8 of SmolLM2.'),
     "spotlight": (
         ITALY, spotlight,
         'In "In France they speak French. In Italy they speak", head 23.4 looks from the last word at "Italy"; the '

@@ -15,8 +15,11 @@ from .places import Entry, Spot, read_entries
 FRONT: dict[str, tuple[type[Any], bool]] = {
     "module": (str, True), "title": (str, True), "promise": (str, True), "minutes": (int, True),
     "needs": (list, True), "narrated": (bool, True), "hero": (str, False), "spotlight": (str, False),
+    "card": (str, False),
 }  # fmt: skip
 """Front matter: each key, its type, and whether it must be there."""
+PICTURES = ("hero", "spotlight", "card")
+"""Keys that name a picture of course/art: at a lesson's start, at what it promises, and on the course map."""
 _WORDS = {str: "a text (in quotes)", int: "a whole number", list: 'a list of modules, as ["12"]', bool: "true or false"}
 
 

@@ -76,7 +76,7 @@ export const en = {
     show: (model: string) => `qkvlab play ${model} --atlas my-run`,
   },
   model: 'Atlas of',
-  choice: (badge: string, documents: number, tokens: string) => `${badge} · ${documents} documents, ${tokens} tokens`,
+  choice: (badge: string, documents: number, tokens: string) => `${badge} · ${documents} ${documents === 1 ? 'document' : 'documents'}, ${tokens} tokens`,
   roles: {
     title: 'Named heads',
     hint: 'A head is named for what it does on 30 places or more, if its 95 % interval lies above every baseline’s and above the shuffled twin’s.',
@@ -172,7 +172,7 @@ export const en = {
     how: 'What was measured',
     model: 'Model',
     files: 'Texts',
-    counts: (documents: number, tokens: string) => `${documents} documents, ${tokens} tokens`,
+    counts: (documents: number, tokens: string) => `${documents} ${documents === 1 ? 'document' : 'documents'}, ${tokens} tokens`,
     window: 'Window',
     tokens: (n: number) => `${n} tokens`,
     split: 'Halves',

@@ -1,5 +1,7 @@
 /** The course map: modules, what each needs, and where each stands in the drawing. */
 
+import type { Art } from '../lesson/format';
+
 export interface Module {
   module: string;
   title: string;
@@ -9,6 +11,8 @@ export interface Module {
   promise?: string;
   minutes?: number;
   narrated?: boolean;
+  /** Drawn on it. */
+  card?: Art | null;
 }
 
 export interface CourseMap {
