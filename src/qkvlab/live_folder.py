@@ -12,6 +12,9 @@ from .errors import CheckpointError, ConfigError, MissingExtraError, Unsupported
 from .live import LiveModel, open_live
 from .text import from_tokenizer_json
 
+LONGEST = 300
+"""Characters of what transformers says, at most."""
+
 
 def open_folder(source: Source, tokenizer: Any = None, *, attention: str | None = None) -> LiveModel:
     """A folder of safetensors of any family, through transformers. No pickle is read and no code of the folder run.
@@ -69,7 +72,9 @@ def _loaded(name: str, folder: Path) -> Any:
             folder, config=config, use_safetensors=True, dtype="auto", output_loading_info=True
         )
     except Exception as error:  # what a malformed configuration makes transformers raise has no bound
-        raise CheckpointError(f"{name}: transformers cannot open it: {_one_line(error)}") from None
+        raise CheckpointError(
+            f"{name}: transformers {transformers.__version__} cannot open it: {_one_line(error)}"
+        ) from None
     finally:
         quiet.set_verbosity(told)
         if shown:
@@ -84,4 +89,11 @@ def _loaded(name: str, folder: Path) -> Any:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    """Its first sentences, and what helps where a model is newer than the library."""
+    said = " ".join(str(error).split())
+    if "does not recognize this architecture" in said:
+        return "it does not know this model_type; a newer one may: pip install --upgrade transformers"
+    if len(said) <= LONGEST:
+        return said or type(error).__name__
+    whole = said[:LONGEST].rpartition(". ")[0]
+    return f"{whole}." if whole else f"{said[:LONGEST].rpartition(' ')[0]} ..."

@@ -80,11 +80,14 @@ def test_a_tap_opens_a_tokens_menu(new_page: Callable[..., Any], served: Served)
 
 def test_full_screen_shows_the_instrument_alone(page: Any) -> None:
     page.get_by_role("button", name="Full screen").click()
-    expect(page.locator("main:fullscreen")).to_be_visible()
+    expect(page.locator(".screen:fullscreen")).to_be_visible()
     alone = "() => [[720, 4], [4, 450], [720, 890]].every(([x, y]) => document.elementFromPoint(x, y).closest('main'))"
     assert page.evaluate(alone)
+    page.get_by_test_id("weight").first.click()
+    told = page.locator(":fullscreen [role=status]", has_text="Copied")
+    expect(told).to_be_visible()
     page.evaluate("() => document.exitFullscreen()")
-    expect(page.locator("main:fullscreen")).to_have_count(0)
+    expect(page.locator(".screen:fullscreen")).to_have_count(0)
 
 
 def test_the_theme_stays_over_a_reload(page: Any) -> None:

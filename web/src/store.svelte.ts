@@ -45,6 +45,8 @@ export class Lab {
   principal = $state(false);
   colour: 'weights' | 'pair' | 'effect' | 'ablation' | 'atlas' = $state('weights');
   openChip: number | null = $state(null);
+  /** Which panel stands open over the tray. */
+  tray: 'add' | 'cache' | null = $state(null);
   helpOpen = $state(false);
   hint = $state(0);
   said = $state('');
@@ -117,6 +119,7 @@ export class Lab {
   type(text: string, caret: number, undone = false): void {
     const before = this.text;
     if (text === before) return;
+    this.trackError = null;
     const go = (place: Place | null) =>
       place === null || typeof place === 'number' || (place.lost && !undone) ? place : follow(place, before, text, caret);
     this.query = go(this.query);
@@ -142,6 +145,7 @@ export class Lab {
   }
 
   useExample(example: Example): void {
+    this.trackError = null;
     this.edits = [];
     this.history.clear();
     this.text = example.text;

@@ -15,7 +15,9 @@ def family_of(model: Any) -> Family:
     """How this model's family is captured. Raises UnsupportedError where it cannot be, with the reason."""
     family = FAMILIES.get(model.config.model_type, GUESSED)
     if family.refused:
-        raise UnsupportedError(f"{model.config.model_type} cannot be captured: {family.refused}")
+        raise UnsupportedError(
+            f"{model.config.model_type} cannot be captured: {family.refused}; open a model whose layers score q · k"
+        )
     for key, value in family.must:
         if (got := getattr(model.config, key, value)) != value:
             raise UnsupportedError(f"{model.config.model_type} cannot be captured with {key} {got}; only with {value}")

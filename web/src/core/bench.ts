@@ -74,12 +74,14 @@ export interface Span {
 export type Columns = Record<Column, Span>;
 
 const WIDE = { token: 92, score: 58, weight: 136, share: 54 };
-const NARROW = { token: 60, score: 44, weight: 92, share: 40 };
+const NARROW = { token: 76, score: 44, weight: 92, share: 40 };
 const NARROW_UNDER = 600;
+const PHONE = { token: 72, score: 40, weight: 82, share: 40 };
+const PHONE_UNDER = 440;
 
 /** Where each column stands: text columns have their width, the three strips share what is left. */
 export function columnsOf(width: number): Columns {
-  const fixed: Partial<Record<Column, number>> = width < NARROW_UNDER ? NARROW : WIDE;
+  const fixed: Partial<Record<Column, number>> = width < PHONE_UNDER ? PHONE : width < NARROW_UNDER ? NARROW : WIDE;
   const strip = (width - Object.values(fixed).reduce((sum, of) => sum + of, 0)) / 3;
   let x = 0;
   const spans = COLUMNS.map((column) => {

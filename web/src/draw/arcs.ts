@@ -92,7 +92,7 @@ function drawFigures(ctx: CanvasRenderingContext2D, arcs: Arc[], side: ArcSide, 
   for (const arc of arcs) {
     const figure = arc.weight.toFixed(2);
     const half = widthOf(ctx, figure) / 2 + 4;
-    const x = (arc.query + arc.key) / 2;
+    const x = Math.max(half, (arc.query + arc.key) / 2);
     const y = side.y + side.away * (heightOf(arc.query, arc.key, side) + 2 + arc.weight * 3);
     if (taken.some((other) => Math.abs(other.x - x) < other.half + half && Math.abs(other.y - y) < FIGURE)) continue;
     taken.push({ x, y, half });

@@ -46,11 +46,14 @@ export interface Wanted {
 export interface Placed extends Wanted {
   box: Box;
   side: number;
+  /** It stands farther away, because there was no place close by. */
+  apart: boolean;
 }
 
-/** Directions from the point to its label, the best one first. */
+/** Directions from the point to its label, the best one first; then the same again, farther away. */
 const SIDES: [x: number, y: number][] = [[1, -0.7], [1, 0], [1, 0.7], [0, -1], [-1, -0.7], [-1, 0], [-1, 0.7], [0, 1]]; // prettier-ignore
-const COST = { label: 1000, outside: 800, obstacle: 20, side: 1, moved: 6 };
+const APART = 14;
+const COST = { label: 1000, outside: 800, obstacle: 60, side: 1, apart: 12, moved: 6 };
 
 /** Labels in order of importance. `sides` remembers where each stood, so that it stays there while it can. */
 export function placeLabels(
@@ -65,9 +68,9 @@ export function placeLabels(
   for (const label of wanted) {
     const width = measure(label.text);
     const near = obstacles.filter((box) => overlap(box, reachOf(label, width, lineHeight)));
-    const options = SIDES.map((_, side) => {
+    const options = [...SIDES, ...SIDES].map((_, side) => {
       const box = boxAt(label, side, width, lineHeight);
-      return { ...label, box, side, cost: costOf(box, side, picture, placed, near, sides.get(label.id)) };
+      return { ...label, box, side, apart: side >= SIDES.length, cost: costOf(box, side, picture, placed, near, sides.get(label.id)) };
     });
     const { cost, ...best } = options.reduce((a, b) => (b.cost < a.cost ? b : a));
     if (cost >= COST.outside && !label.must) continue;
@@ -79,11 +82,13 @@ export function placeLabels(
 
 /** What the label covers of the picture, on whichever side it stands. */
 function reachOf({ x, y, gap }: Wanted, width: number, height: number): Box {
-  return { x: x - gap - width, y: y - gap - height, width: 2 * (gap + width), height: 2 * (gap + height) };
+  const [across, up] = [gap + APART + width, gap + APART + height];
+  return { x: x - across, y: y - up, width: 2 * across, height: 2 * up };
 }
 
-function boxAt({ x, y, gap }: Wanted, side: number, width: number, height: number): Box {
-  const [dx, dy] = SIDES[side]!;
+function boxAt({ x, y, gap: close }: Wanted, side: number, width: number, height: number): Box {
+  const [dx, dy] = SIDES[side % SIDES.length]!;
+  const gap = side < SIDES.length ? close : close + APART;
   const left = dx > 0 ? x + gap : dx < 0 ? x - gap - width : x - width / 2;
   return { x: left, y: y + dy * (gap + height / 2) - height / 2, width, height };
 }
@@ -93,7 +98,8 @@ function costOf(box: Box, side: number, picture: Box, placed: Placed[], obstacle
   const hit = obstacles.filter((other) => overlap(box, other)).length;
   const out = liesWithin(box, picture) ? 0 : 1;
   const moved = before !== undefined && before !== side ? 1 : 0;
-  return COST.label * clash + COST.outside * out + COST.obstacle * hit + COST.side * side + COST.moved * moved;
+  const far = side < SIDES.length ? 0 : COST.apart;
+  return COST.label * clash + COST.outside * out + COST.obstacle * hit + COST.side * (side % SIDES.length) + far + COST.moved * moved;
 }
 
 function overlap(a: Box, b: Box): boolean {

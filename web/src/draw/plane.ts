@@ -47,11 +47,11 @@ export function paintGround(
     ctx.lineWidth = 0.6;
     ctx.stroke();
   });
-  paintAxes(ctx, frame, axes, palette);
-  paintOrigin(ctx, frame, points, axes.origin);
+  paintAxes(ctx, frame, points, axes, palette);
 }
 
-function paintAxes(ctx: CanvasRenderingContext2D, { width, height, x, y }: Frame, axes: Axes, palette: Palette): void {
+function paintAxes(ctx: CanvasRenderingContext2D, frame: Frame, points: Float64Array, axes: Axes, palette: Palette): void {
+  const { width, height, x, y } = frame;
   ctx.strokeStyle = palette.edge;
   ctx.lineWidth = 1;
   ctx.setLineDash([1, 3]);
@@ -61,29 +61,51 @@ function paintAxes(ctx: CanvasRenderingContext2D, { width, height, x, y }: Frame
   line(ctx, x - 4, y, x + 4, y);
   line(ctx, x, y - 4, x, y + 4);
   ctx.fillStyle = palette.soft;
+  ctx.textAlign = 'left';
+  for (const { text, box } of axisNames(ctx, frame, points, axes)) ctx.fillText(text, box.x, box.y + box.height - 3);
+}
+
+interface Name {
+  text: string;
+  box: Box;
+}
+
+const NAME_HEIGHT = 13;
+/** Around the middle of a dot: a name that comes nearer would touch it, or the ring around it. */
+const DOT_REACH = 11;
+
+/** Where the names of the axes and of the origin stand: each at that one of its places where the fewest dots are. */
+function axisNames(ctx: CanvasRenderingContext2D, frame: Frame, points: Float64Array, axes: Axes): Name[] {
   setFont(ctx, 10);
-  ctx.textAlign = 'right';
-  if (axes.across !== null) ctx.fillText(axes.across, width - 6, y - 6);
-  ctx.textAlign = x > width / 2 ? 'right' : 'left';
-  if (axes.up !== null) ctx.fillText(axes.up, x + (x > width / 2 ? -6 : 6), 13);
+  const { width, x, y } = frame;
+  const dots = Array.from({ length: points.length / 2 }, (_, j) => toScreen(frame, frame.perKey, [points[2 * j]!, points[2 * j + 1]!]));
+  const names: Name[] = [];
+  const add = (text: string | null, places: (wide: number) => [left: number, top: number][]) => {
+    if (text === null) return;
+    const wide = widthOf(ctx, text);
+    const boxes = places(wide).map(([left, top]) => ({ x: left, y: top, width: wide, height: NAME_HEIGHT }));
+    const costs = boxes.map((box) => {
+      const out = box.x < 2 || box.x + wide > width - 2 || box.y < 0 || box.y + NAME_HEIGHT > frame.height;
+      return crowdOf(box, dots) + 10 * Number(out) + 10 * names.filter((other) => meet(box, other.box)).length;
+    });
+    names.push({ text, box: boxes[costs.indexOf(Math.min(...costs))]! });
+  };
+  const [right, left] = [x + 6, x - 6];
+  add(axes.across, (wide) => [[width - 6 - wide, y - 17], [width - 6 - wide, y + 4], [6, y - 17]]); // prettier-ignore
+  add(axes.up, (wide) => {
+    const both: [number, number][] = [3, 17].flatMap((top) => [[right, top], [left - wide, top]]); // prettier-ignore
+    return x > width / 2 ? [both[1]!, both[0]!, both[3]!, both[2]!] : both;
+  });
+  add(axes.origin, (wide) => [4, -17, 21].flatMap((below): [number, number][] => [[left - wide, y + below], [right, y + below]]));
+  return names;
 }
 
-/** The name of the origin, in the corner beside it where the fewest points are. */
-function paintOrigin(ctx: CanvasRenderingContext2D, frame: Frame, points: Float64Array, name: string): void {
-  const { x, y } = originName(frame, points, widthOf(ctx, name));
-  ctx.textAlign = 'center';
-  ctx.fillText(name, x, y + 4);
+function crowdOf({ x, y, width, height }: Box, dots: readonly Point[]): number {
+  return dots.filter(([px, py]) => px > x - DOT_REACH && px < x + width + DOT_REACH && py > y - DOT_REACH && py < y + height + DOT_REACH).length;
 }
 
-/** The middle of that name. */
-function originName(frame: Frame, points: Float64Array, width: number): { x: number; y: number } {
-  const corners = [[-width - 6, 13], [6, 13], [-width - 6, -6], [6, -6], [6, 30], [-width - 6, 30]] as const; // prettier-ignore
-  const crowd = corners.map(([x, y]) => ({ x: frame.x + x + width / 2, y: frame.y + y - 4, count: 0 }));
-  for (let j = 0; j < points.length; j += 2) {
-    const [px, py] = toScreen(frame, frame.perKey, [points[j]!, points[j + 1]!]);
-    for (const corner of crowd) if (Math.abs(px - corner.x) < width / 2 + 8 && Math.abs(py - corner.y) < 12) corner.count++;
-  }
-  return crowd.reduce((a, b) => (b.count < a.count ? b : a));
+function meet(a: Box, b: Box): boolean {
+  return a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
 }
 
 function bearing(polygon: Point[]): number {
@@ -132,12 +154,23 @@ function paintLabels(ctx: CanvasRenderingContext2D, frame: Frame, dots: Dot[], p
     const [x, y] = toScreen(frame, frame.perKey, dot.at);
     return { id, text: dot.label, x, y, gap: dot.radius + (dot.ring ? 6 : 4), must: dot.must };
   });
-  const taken = [...obstacles, ...dots.map((dot) => around(toScreen(frame, frame.perKey, dot.at), dot.radius))];
+  const taken = [...obstacles, ...dots.map((dot) => around(toScreen(frame, frame.perKey, dot.at), dot.radius + (dot.ring ? 4 : 1)))];
   const picture = { x: 3, y: 3, width: frame.width - 6, height: frame.height - 6 };
   ctx.fillStyle = palette.ink;
-  for (const { text, box } of placeLabels(wanted, (text) => widthOf(ctx, text), 14, picture, taken, sides)) {
+  ctx.strokeStyle = palette.soft;
+  ctx.lineWidth = 0.8;
+  for (const { text, box, apart, x, y, gap } of placeLabels(wanted, (text) => widthOf(ctx, text), 14, picture, taken, sides)) {
+    if (apart) leader(ctx, [x, y], gap - 3, box);
     ctx.fillText(text, box.x, box.y + box.height - 3);
   }
+}
+
+/** A thin line from a dot to a label that stands farther away. */
+function leader(ctx: CanvasRenderingContext2D, [x, y]: Point, from: number, box: Box): void {
+  const nearest = (at: number, start: number, length: number) => Math.max(start, Math.min(at, start + length));
+  const [toX, toY] = [nearest(x, box.x - 2, box.width + 4), nearest(y, box.y + 2, box.height - 2)];
+  const length = Math.hypot(toX - x, toY - y);
+  if (length > from) line(ctx, x + (from / length) * (toX - x), y + (from / length) * (toY - y), toX, toY);
 }
 
 // ---- the query
@@ -172,13 +205,8 @@ export function arrowBoxes(frame: Frame, to: Point): Box[] {
 }
 
 /** What labels keep clear of: the names of the axes and of the origin. */
-export function axisBoxes(frame: Frame, points: Float64Array): Box[] {
-  const { width, x, y } = frame;
-  const [nameWidth, originWidth, height] = [130, 52, 14];
-  const origin = originName(frame, points, originWidth);
-  const left = x > width / 2 ? x - nameWidth : x;
-  const axes = [{ x: left, y: 2, width: nameWidth, height }, { x: width - 50, y: y - 16, width: 50, height }]; // prettier-ignore
-  return [...axes, { x: origin.x - originWidth / 2, y: origin.y - height / 2, width: originWidth, height }];
+export function axisBoxes(ctx: CanvasRenderingContext2D, frame: Frame, points: Float64Array, axes: Axes): Box[] {
+  return axisNames(ctx, frame, points, axes).map(({ box }) => box);
 }
 
 // ---- the blend

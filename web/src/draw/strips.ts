@@ -129,7 +129,9 @@ export function paintMoving(ctx: CanvasRenderingContext2D, scene: MovingScene, p
   const d = order.length;
   paintBoth(ctx, row.q, row === before ? null : before.q, stripAt(grid, columns.key, 0, scales.q, order), palette.q, palette);
   shown.keys.forEach((key, i) => {
-    paintStrip(ctx, products(row.q, rowAt(row.k, key, d)), stripAt(grid, columns.product, i + 1, scales.product, order), palette.ink, palette.against);
+    const [strip, agree] = [stripAt(grid, columns.product, i + 1, scales.product, order), products(row.q, rowAt(row.k, key, d))];
+    paintStrip(ctx, agree, strip, palette.ink, palette.against);
+    if (row !== before) paintGhost(ctx, products(before.q, rowAt(before.k, key, d)), agree, strip, palette.soft);
     paintWeight(ctx, scene.weights[key]!, scene.weightsBefore[key]!, weightBox(grid, i + 1), palette);
   });
   const last = shown.keys.length + 1 + (shown.others > 0 ? 1 : 0);

@@ -7,6 +7,8 @@ export interface Sum {
   terms: Floats;
   order: ArrayLike<number>;
   running: Float64Array;
+  /** What the sums came to before the edits, in the same order; null where nothing was changed. */
+  before: Float64Array | null;
 }
 
 const LEFT = 36;
@@ -14,9 +16,9 @@ const TOP = 12;
 const BOTTOM = 14;
 const NAMED = 6;
 
-export function paintSum(ctx: CanvasRenderingContext2D, { terms, order, running }: Sum, width: number, height: number, palette: Palette): void {
-  const most = Math.max(0, ...running, ...terms);
-  const least = Math.min(0, ...running, ...terms);
+export function paintSum(ctx: CanvasRenderingContext2D, { terms, order, running, before }: Sum, width: number, height: number, palette: Palette): void {
+  const most = Math.max(0, ...running, ...terms, ...(before ?? []));
+  const least = Math.min(0, ...running, ...terms, ...(before ?? []));
   const yOf = (value: number) => TOP + ((most - value) / (most - least || 1)) * (height - TOP - BOTTOM);
   const step = (width - LEFT - 44) / order.length;
   const xOf = (i: number) => LEFT + i * step;
@@ -29,6 +31,11 @@ export function paintSum(ctx: CanvasRenderingContext2D, { terms, order, running 
     const term = terms[order[i]!]!;
     ctx.fillStyle = term < 0 ? palette.against : palette.ink;
     ctx.fillRect(xOf(i), Math.min(yOf(0), yOf(term)), Math.max(0.6, step * 0.72), Math.abs(yOf(term) - yOf(0)));
+  }
+  if (before) {
+    ctx.setLineDash([3, 3]);
+    paintLine(ctx, before, xOf, yOf, palette);
+    ctx.setLineDash([]);
   }
   paintLine(ctx, running, xOf, yOf, palette);
   setFont(ctx, 10);

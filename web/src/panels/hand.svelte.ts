@@ -40,6 +40,7 @@ export class Hand {
     const at = placeOf(event);
     const touch = event.pointerType === 'touch';
     const target = this.#targetAt(at, touch) ?? handle;
+    if (touch) this.#view.hovered = target !== undefined && isKey(target) ? target : null;
     if (target === undefined || event.button !== 0) return;
     const [x, y] = this.screenOf(target);
     this.#press = { target, at, off: [x - at[0], y - at[1]], moved: false };

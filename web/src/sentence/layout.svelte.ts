@@ -9,6 +9,11 @@ export interface Box {
   bottom: number;
 }
 
+/** Where a line of text ends. */
+export function endOf({ boxes }: Layout): number {
+  return Math.max(0, ...(boxes ?? []).map((box) => box?.right ?? 0));
+}
+
 export class Layout {
   editor: HTMLElement | undefined = $state();
   /** One for each piece of the text. */

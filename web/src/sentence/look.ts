@@ -20,6 +20,12 @@ export function anyLater(): boolean {
   return last >= 0 && lookOf(last) === 'later';
 }
 
+/** Does a query of another token land on this one, so that it can be seen? */
+export function anyFound(): boolean {
+  const found = lab.shown?.found;
+  return !!found && found.query === lab.queryAt && found.weights.some((weight, token) => token !== found.query && weight >= 0.02);
+}
+
 /** How dark it is drawn: by its weight, and weak ones a little darker than their share, so that they can be seen. */
 export function tintOf(token: number): string {
   return `${Math.round(32 * (lab.viewWeights?.[token] ?? 0) ** 0.65)}%`;

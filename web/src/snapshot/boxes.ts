@@ -13,7 +13,18 @@ export function drawBox(rect: DOMRect, style: CSSStyleDeclaration): string {
   const radius = Math.min(parseFloat(style.borderTopLeftRadius) || 0, rect.width / 2, rect.height / 2);
   const fill = paintOf(style.backgroundColor);
   const background = fill ? tag('rect', { ...within(rect, 0), rx: radius || null, ...painted('fill', fill) }) : '';
-  return background + drawBorders(rect, radius, SIDES.map((side) => borderOf(style, side)));
+  return background + drawHairline(rect, style) + drawBorders(rect, radius, SIDES.map((side) => borderOf(style, side)));
+}
+
+/** A sharp shadow inside the box, which is how a line is drawn that takes no room. */
+function drawHairline({ left, right, top, bottom, width, height }: DOMRect, style: CSSStyleDeclaration): string {
+  const found = /^(.+\)) (-?[\d.]+)px (-?[\d.]+)px 0px 0px inset$/.exec(style.boxShadow);
+  const paint = found && paintOf(found[1]!);
+  if (!found || !paint) return '';
+  const [dx, dy] = [Number(found[2]), Number(found[3])];
+  const across = { x: dx > 0 ? left : right + dx, y: top, width: Math.abs(dx), height };
+  const along = { x: left, y: dy > 0 ? top : bottom + dy, width, height: Math.abs(dy) };
+  return [across, along].filter((line) => line.width > 0 && line.height > 0).map((line) => tag('rect', { ...line, ...painted('fill', paint) })).join('');
 }
 
 function borderOf(style: CSSStyleDeclaration, side: (typeof SIDES)[number]): Border {

@@ -8,9 +8,10 @@ export function drawControl(element: HTMLInputElement | HTMLSelectElement, rect:
   const ink = paintOf(style.accentColor) ?? paintOf(style.color) ?? BLACK;
   if (element.type === 'range') return drawSlider(element as HTMLInputElement, rect, ink);
   if (element.type === 'checkbox' || element.type === 'radio') return drawTick(element as HTMLInputElement, rect, ink);
-  const text = element instanceof HTMLSelectElement ? (element.selectedOptions[0]?.text ?? '') : element.value || element.placeholder;
+  const empty = element instanceof HTMLInputElement && element.value === '';
+  const text = element instanceof HTMLSelectElement ? (element.selectedOptions[0]?.text ?? '') : empty ? element.placeholder : element.value;
   const left = rect.left + parseFloat(style.borderLeftWidth) + parseFloat(style.paddingLeft);
-  return drawText(text, left, rect.top, rect.height, style);
+  return drawText(text, left, rect.top, rect.height, empty ? getComputedStyle(element, '::placeholder') : style);
 }
 
 function drawSlider(input: HTMLInputElement, { left, top, width, height }: DOMRect, ink: Paint): string {

@@ -2,7 +2,7 @@
 import { drawBox } from './boxes';
 import { drawControl } from './controls';
 import { escaped, paintOf, painted, tag } from './markup';
-import { drawTextNode } from './text';
+import { drawText, drawTextNode } from './text';
 
 const SVG_STYLES = [
   'fill', 'fill-opacity', 'stroke', 'stroke-opacity', 'stroke-width', 'stroke-dasharray', 'stroke-linecap', 'stroke-linejoin', 'opacity',
@@ -51,7 +51,8 @@ class Drawing {
     if (element instanceof HTMLTextAreaElement) return box;
     if (element instanceof HTMLCanvasElement) return box + drawCanvas(element, rect);
     if (element instanceof HTMLInputElement || element instanceof HTMLSelectElement) return box + drawControl(element, rect, style);
-    return box + this.#clipped(element, rect, style);
+    const marker = element instanceof HTMLElement && element.tagName === 'SUMMARY' ? drawMarker(element, rect, style) : '';
+    return box + marker + this.#clipped(element, rect, style);
   }
 
   /** What overflows a box that hides or scrolls stays within it. */
@@ -68,6 +69,13 @@ class Drawing {
 function isDrawn(element: Element, rect: DOMRect, style: CSSStyleDeclaration): boolean {
   if (!element.checkVisibility({ visibilityProperty: true, opacityProperty: true })) return false;
   return style.clipPath !== 'inset(50%)' && !(rect.width === 0 && rect.height === 0 && element.childElementCount === 0);
+}
+
+/** The triangle that the browser draws before what opens and closes. */
+function drawMarker(summary: HTMLElement, { left, top, height }: DOMRect, style: CSSStyleDeclaration): string {
+  if (style.display !== 'list-item') return '';
+  const open = (summary.parentElement as HTMLDetailsElement).open;
+  return drawText(open ? '▾' : '▸', left, top, Math.min(height, parseFloat(style.lineHeight) || height), style);
 }
 
 function drawCanvas(canvas: HTMLCanvasElement, { left: x, top: y, width, height }: DOMRect): string {

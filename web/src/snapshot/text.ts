@@ -49,24 +49,37 @@ function drawRun({ text, left, right, top, height }: Run, style: CSSStyleDeclara
   const { fontBoundingBoxAscent: ascent, fontBoundingBoxDescent: descent } = measuring.measureText(trimmed);
   const stroke = parseFloat(style.getPropertyValue('-webkit-text-stroke-width'));
   const bold: Attributes = stroke > 0 ? { ...painted('stroke', paint), 'stroke-width': stroke } : {};
-  const line = style.textDecorationLine;
-  return tag(
+  const baseline = top + (height - ascent - descent) / 2 + ascent;
+  const drawn = tag(
     'text',
     {
       x: left,
-      y: top + (height - ascent - descent) / 2 + ascent,
+      y: baseline,
       textLength: [...trimmed].length > 1 ? right - left : null,
       'font-family': style.fontFamily,
       'font-size': parseFloat(style.fontSize),
       'font-weight': style.fontWeight === '400' ? null : style.fontWeight,
       'font-style': style.fontStyle === 'normal' ? null : style.fontStyle,
-      'text-decoration': line === 'none' ? null : line,
       'xml:space': 'preserve',
       ...painted('fill', paint),
       ...bold,
     },
     escaped(trimmed),
   );
+  return drawn + drawDecoration(left, right, baseline, style);
+}
+
+const DASHES: Record<string, string> = { dotted: '1 2', dashed: '3 2' };
+
+/** A line under or through the text, in its own colour, which an SVG's text cannot have. */
+function drawDecoration(left: number, right: number, baseline: number, style: CSSStyleDeclaration): string {
+  const paint = paintOf(style.textDecorationColor);
+  const size = parseFloat(style.fontSize);
+  const through = style.textDecorationLine.includes('line-through');
+  if (!paint || (!through && !style.textDecorationLine.includes('underline'))) return '';
+  const y = through ? baseline - 0.3 * size : baseline + (parseFloat(style.textUnderlineOffset) || 0.1 * size) + 0.5;
+  const dash = DASHES[style.textDecorationStyle] ?? null;
+  return tag('line', { x1: left, x2: right, y1: y, y2: y, 'stroke-width': parseFloat(style.textDecorationThickness) || 1, 'stroke-dasharray': dash, ...painted('stroke', paint) });
 }
 
 function cased(text: string, transform: string): string {
