@@ -170,6 +170,10 @@ def test_one_key_muted_in_one_head_turns_the_answer(page: Page, smollm2: Any) ->
         parts["heads"].arrays["pair_weight_before"][23, 4], trace.weights("23.4")[last, 7], **CLOSE
     )
     assert parts["heads"].arrays["pair_weight"][23, 4] == 0
+    before = overview.looks(trace, 23, last)
+    np.testing.assert_array_equal(parts["heads"].arrays["top_key_before"][23], before["top_key"])
+    np.testing.assert_allclose(parts["heads"].arrays["top_weight_before"][23], before["top_weight"], **CLOSE)
+    assert parts["heads"].arrays["top_key_before"][23, 4] == 7 != parts["heads"].arrays["top_key"][23, 4]
     assert parts["found"].arrays["weights_before"].shape == (len(trace),)
 
 
@@ -244,6 +248,13 @@ def test_effects_of_all_heads(page: Page, smollm2: Any) -> None:
         parts["effect"].arrays["weight"][23], overview.looks(trace, 23, 9)["land_weight"], **CLOSE
     )
     assert np.unravel_index(parts["effect"].arrays["direct"].argmax(), (30, 9)) == (23, 4)
+    mute = {"kind": "mute", "where": "23.4", "key": span(ITALY, " Italy")}
+    edited = page.parts(lane="effect", model="smollm2", text=ITALY, tracked=[" Italian", " French"], edits=[mute])
+    for name in ("direct", "weight"):
+        was, now = (edited["effect"].arrays[key] for key in (f"{name}_before", name))
+        np.testing.assert_allclose(was, parts["effect"].arrays[name], rtol=1e-3, atol=1e-3)
+        assert was[23, 4] > now[23, 4] + 0.1
+    assert "direct_before" not in parts["effect"].arrays
 
 
 def test_ablation_streams_the_strongest_first(page: Page, smollm2: Any) -> None:

@@ -148,7 +148,9 @@ export class Asking {
   askEffect(): void {
     if (!this.#lab.tracked.length) return;
     this.#transport?.ask('effect', { ...this.#lab.state(), at: this.#lab.atRef(), tracked: this.#lab.tracked }, (reply, tensors) => {
-      if (reply.part === 'effect') this.#lab.effect = { direct: floats(tensors, 'direct'), weight: floats(tensors, 'weight') };
+      if (reply.part !== 'effect') return;
+      const pair = (end: string) => ({ direct: floats(tensors, `direct${end}`), weight: floats(tensors, `weight${end}`) });
+      this.#lab.effect = { ...pair(''), before: tensors.has('direct_before') ? pair('_before') : null };
     });
   }
 

@@ -170,6 +170,7 @@ export const en = {
     pinned: (head: string) => `${head} is pinned: shown beside the open head`,
     unpinned: (head: string) => `${head} is no longer pinned`,
     scatterAcross: 'largest weight of the query',
+    before: (key: string, weight: string) => `(${key} ${weight} before)`,
     scatterUp: 'effect',
     scatter: 'Weight against effect',
     asTable: 'All heads as a table',

@@ -26,6 +26,9 @@ export interface Found {
 export interface Looks {
   topKey: Int32Array;
   topWeight: Float32Array;
+  /** Before the edits; null without any. */
+  topKeyBefore: Int32Array | null;
+  topWeightBefore: Float32Array | null;
   landKey: Int32Array;
   landWeight: Float32Array;
   pairScore: Float32Array | null;
@@ -115,6 +118,8 @@ export function readLooks(tensors: Tensors): Looks {
   return {
     topKey: tensors.get('top_key')!.data as Int32Array,
     topWeight: floats(tensors, 'top_weight'),
+    topKeyBefore: (tensors.get('top_key_before')?.data as Int32Array | undefined) ?? null,
+    topWeightBefore: optional('top_weight_before'),
     landKey: tensors.get('land_key')!.data as Int32Array,
     landWeight: floats(tensors, 'land_weight'),
     pairScore: optional('pair_score'),

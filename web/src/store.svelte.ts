@@ -17,6 +17,12 @@ import type { OpenHead, Picture } from './picture';
 /** A drag as the page computes it, and the edit it becomes when let go. */
 export type LiveDrag = Drag & { edit: Edit<number> };
 
+/** Of every head: what its write adds to the followed answers, and how much of the query's weight lands on one other token. */
+interface Effects {
+  direct: Float32Array;
+  weight: Float32Array;
+}
+
 export class Lab {
   readonly say = en;
   readonly history = new History();
@@ -65,7 +71,7 @@ export class Lab {
   error: string | null = $state(null);
   /** The picture is late: all of it is the one before, or all but the open head. */
   stale: 'all' | 'rest' | null = $state(null);
-  effect: { direct: Float32Array; weight: Float32Array } | null = $state.raw(null);
+  effect: (Effects & { before: Effects | null }) | null = $state.raw(null);
   ablated: Map<string, { effect: number; p: number }> = $state.raw(new Map());
   ablationsLeft: number | null = $state(null);
   curve: ReplyOf<'curve'> | null = $state.raw(null);

@@ -38,6 +38,7 @@ it('the scatter finds the dot under the pointer', () => {
     effects: [0, -2, NaN],
     end: 2,
     named: [],
+    before: null,
     open: 0,
     hovered: null,
     axes: { across: '', up: '' },

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterator
 import numpy as np
 
 from .. import circuits, effects, overview, sharing, why_score
+from .._shapes import Array
 from ..errors import QkvLabError
 from ..trace import Trace
 from .describe import describe
@@ -44,9 +45,9 @@ def error_reply(error: QkvLabError) -> Reply:
 
 
 def _effect(request: Request, rooms: Rooms, owner: Owner) -> Steps:
-    """What each head's write adds to the tracked words, and how much of `at` it looks at."""
+    """What each head's write adds to the tracked words, and how much of `at` it looks at; with edits, also before."""
 
-    def steps(trace: Trace, at: int, ids: list[int]) -> Iterator[Reply | None]:
+    def of(trace: Trace, at: int, ids: list[int]) -> Generator[None, None, dict[str, Array]]:
         direct = effects.direct_effects(trace, at, ids)
         yield None
         weights = []
@@ -54,7 +55,16 @@ def _effect(request: Request, rooms: Rooms, owner: Owner) -> Steps:
             empty = layer in trace.spec.no_attention
             weights.append(np.zeros_like(direct[layer]) if empty else overview.looks(trace, layer, at)["land_weight"])
             yield None
-        yield Reply("effect", {"at": at}, {"direct": direct, "weight": np.stack(weights)})
+        return {"direct": direct, "weight": np.stack(weights)}
+
+    def steps(trace: Trace, at: int, ids: list[int]) -> Iterator[Reply | None]:
+        arrays = yield from of(trace, at, ids)
+        if trace.edits:
+            plain = trace.with_edits([])
+            yield from running(plain, trace.spec.n_layer)
+            unedited = yield from of(plain, at, ids)
+            arrays |= {f"{name}_before": array for name, array in unedited.items()}
+        yield Reply("effect", {"at": at}, arrays)
 
     return (yield from _on_trace(request, rooms, owner, steps))
 

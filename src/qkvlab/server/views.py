@@ -158,9 +158,10 @@ def _heads(sight: Sight) -> Iterator[Reply | None]:
             rows.append({})
             continue
         found = overview.looks(sight.after, layer, sight.query, sight.scene.key)
-        if sight.after is not sight.before and sight.scene.key is not None:
+        if sight.after is not sight.before:
             unedited = overview.looks(sight.before, layer, sight.query, sight.scene.key)
-            found["pair_weight_before"] = unedited["pair_weight"]
+            kept = ("top_key", "top_weight", "pair_weight")
+            found |= {f"{name}_before": unedited[name] for name in kept if name in unedited}
         rows.append(found)
         yield None
     some = next(row for row in rows if row)

@@ -11,6 +11,8 @@ export interface Scatter {
   end: number;
   /** Heads with their addresses written beside them. */
   named: { head: number; name: string }[];
+  /** Where they stood before the edits, or null. */
+  before: { weights: ArrayLike<number>; effects: ArrayLike<number> } | null;
   open: number;
   hovered: number | null;
   axes: { across: string; up: string };
@@ -41,6 +43,7 @@ export function nearestDot(scatter: Scatter, x: number, y: number, width: number
 
 export function paintScatter(ctx: CanvasRenderingContext2D, scatter: Scatter, width: number, height: number, palette: Palette): void {
   paintAxes(ctx, scatter, width, height, palette);
+  paintBefore(ctx, scatter, width, height, palette);
   for (let head = 0; head < scatter.weights.length; head++) {
     if (Number.isNaN(scatter.effects[head]!)) continue;
     const { x, y } = dotAt(scatter, head, width, height);
@@ -53,6 +56,30 @@ export function paintScatter(ctx: CanvasRenderingContext2D, scatter: Scatter, wi
   }
   for (const head of [scatter.open, scatter.hovered]) if (head !== null) paintRing(ctx, scatter, head, width, height, palette);
   paintNames(ctx, scatter, width, height, palette);
+}
+
+const MOST_GHOSTS = 12;
+const MOVED = 5;
+
+/** Dashed, from where a dot stood before the edits to where it stands: for those that moved farthest. */
+function paintBefore(ctx: CanvasRenderingContext2D, scatter: Scatter, width: number, height: number, palette: Palette): void {
+  if (!scatter.before) return;
+  const old = { ...scatter, ...scatter.before };
+  const moves = Array.from({ length: scatter.weights.length }, (_, head) => {
+    const [from, to] = [dotAt(old, head, width, height), dotAt(scatter, head, width, height)];
+    return { from, to, far: Math.hypot(to.x - from.x, to.y - from.y) };
+  }).filter(({ far }) => far >= MOVED);
+  ctx.strokeStyle = palette.soft;
+  ctx.lineWidth = 1;
+  ctx.setLineDash([2, 2]);
+  for (const { from, to } of moves.sort((a, b) => b.far - a.far).slice(0, MOST_GHOSTS)) {
+    ctx.beginPath();
+    ctx.arc(from.x, from.y, 3, 0, 2 * Math.PI);
+    ctx.moveTo(from.x, from.y);
+    ctx.lineTo(to.x, to.y);
+    ctx.stroke();
+  }
+  ctx.setLineDash([]);
 }
 
 function paintAxes(ctx: CanvasRenderingContext2D, { end, axes }: Scatter, width: number, height: number, palette: Palette): void {
