@@ -27,8 +27,9 @@ from ._shapes import Array, Float
 Tap = Callable[[str, Any, range], Any]
 """`tap(name, array, rows)` sees every intermediate with the query positions it covers, and returns what goes on."""
 
-FEW_QUERIES, LONG_SUM, PART_TERMS = 32, 576, 48
-"""Up to so many queries, sums of more than so many terms are taken in parts of at most so many."""
+FEW_QUERIES, LONG_SUM, PART_TERMS, ALONE_TERMS = 32, 576, 48, 192
+"""Up to so many queries, sums of more than so many terms are taken in parts of at most so many; for one query alone, of
+at most `ALONE_TERMS`."""
 MANY_QUERIES, WIDE_ELEMENTS = 96, 1_000_000
 """From so many queries on, tiles are put side by side for one wide product, of up to so many weights at once (4 MB)."""
 WORTH_A_PIECE = 1_000_000
@@ -96,13 +97,15 @@ def products(x: Float[Array, "query d_in"], tiled: Sequence[Array], outs: Sequen
     there is enough to do.
 
     For a few queries, a sum of many terms is taken in parts: the matrix product for small sizes adds its terms one
-    after the other, and rounding grows with their number; the one for larger sizes already works in parts. For many
-    queries the matrix library would copy all of x again for every tile, so there the tiles are copied instead.
+    after the other, and rounding grows with their number; the one for larger sizes already works in parts, and the one
+    for a single query adds four terms at a time. For many queries the matrix library would copy all of x again for
+    every tile, so there the tiles are copied instead.
     """
     n_query, d_in = x.shape
     n_part = 1
     if n_query <= FEW_QUERIES and d_in > LONG_SUM:
-        n_part = next((n for n in range(2, d_in // 8) if d_in % n == 0 and d_in // n <= PART_TERMS), 1)
+        most_terms = ALONE_TERMS if n_query == 1 else PART_TERMS
+        n_part = next((n for n in range(2, d_in // 8) if d_in % n == 0 and d_in // n <= most_terms), 1)
     terms = x.reshape(n_query, n_part, -1).swapaxes(0, 1)
 
     def some(shared: Sequence[slice]) -> None:
