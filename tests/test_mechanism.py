@@ -371,3 +371,21 @@ def test_many_queries_through_tiles_side_by_side(at_once: int, monkeypatch: pyte
     both = m.linear_each(x, (W, other), (b.reshape(-1), None))
     np.testing.assert_allclose(both[0], expected.swapaxes(0, 1).reshape(len(x), -1), atol=1e-12)
     np.testing.assert_allclose(both[1], np.einsum("qi,tiw->qtw", x, other).reshape(len(x), -1), atol=1e-12)
+
+
+@pytest.mark.parametrize("small", [True, False])
+@pytest.mark.parametrize("n_query", [1, 2, 3, 4, 32, 33])
+@pytest.mark.parametrize("d_in", [48, 1536])
+def test_a_few_queries_are_multiplied_right_however_it_is_done(
+    n_query: int, d_in: int, small: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One by one where the matrix library has no way of its own for small products, long sums in parts."""
+    monkeypatch.setattr(m, "multiplies_small", lambda: small)
+    rng = np.random.default_rng(n_query)
+    x = rng.standard_normal((n_query, d_in)).astype(np.float32)
+    W, other = (rng.standard_normal((n_tile, d_in, 4)).astype(np.float32) for n_tile in (5, 3))
+    for got, w in zip(m.project_each(x, (W, other), (None, None)), (W, other), strict=True):
+        exact = x.astype(np.float64) @ w.astype(np.float64)
+        np.testing.assert_allclose(got, exact, atol=1e-6 * np.abs(exact).max())
+    side_by_side = m.linear_each(x, (W,), (None,))[0]
+    np.testing.assert_allclose(side_by_side.reshape(n_query, 5, 4).swapaxes(0, 1), x @ W, atol=1e-4)

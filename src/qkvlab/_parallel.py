@@ -85,6 +85,15 @@ def _blas() -> Any:
     return ThreadpoolController().select(user_api="blas")
 
 
+@cache
+def multiplies_small() -> bool:
+    """Has the matrix library a way of its own for small products? OpenBLAS has one where there is AVX-512; elsewhere it
+    copies every matrix into its own order first, which is dear for two or three queries."""
+    return all(
+        library.get("architecture") in ("SkylakeX", "Cooperlake", "SapphireRapids") for library in _blas().info()
+    )
+
+
 _lock = Lock()
 _inside = 0
 _limit: Any = None

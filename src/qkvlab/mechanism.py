@@ -21,15 +21,17 @@ import numpy as np
 from array_api_compat import array_namespace
 from einops import rearrange
 
-from ._parallel import in_parallel, shares
+from ._parallel import in_parallel, multiplies_small, shares
 from ._shapes import Array, Float
 
 Tap = Callable[[str, Any, range], Any]
 """`tap(name, array, rows)` sees every intermediate with the query positions it covers, and returns what goes on."""
 
 FEW_QUERIES, LONG_SUM, PART_TERMS, ALONE_TERMS = 32, 576, 48, 192
-"""Up to so many queries, sums of more than so many terms are taken in parts of at most so many; for one query alone, of
-at most `ALONE_TERMS`."""
+"""Up to so many queries, sums of more than so many terms are taken in parts of at most so many; where each query is
+multiplied alone, of at most `ALONE_TERMS`."""
+ROW_BY_ROW = 3
+"""Up to so many queries are multiplied one by one where the matrix library would copy every tile for them."""
 MANY_QUERIES, WIDE_ELEMENTS = 96, 1_000_000
 """From so many queries on, tiles are put side by side for one wide product, of up to so many weights at once (4 MB)."""
 WORTH_A_PIECE = 1_000_000
@@ -102,9 +104,10 @@ def products(x: Float[Array, "query d_in"], tiled: Sequence[Array], outs: Sequen
     every tile, so there the tiles are copied instead.
     """
     n_query, d_in = x.shape
+    row_by_row = 1 < n_query <= ROW_BY_ROW and not multiplies_small()
     n_part = 1
     if n_query <= FEW_QUERIES and d_in > LONG_SUM:
-        most_terms = ALONE_TERMS if n_query == 1 else PART_TERMS
+        most_terms = ALONE_TERMS if n_query == 1 or row_by_row else PART_TERMS
         n_part = next((n for n in range(2, d_in // 8) if d_in % n == 0 and d_in // n <= most_terms), 1)
     terms = x.reshape(n_query, n_part, -1).swapaxes(0, 1)
 
@@ -112,10 +115,14 @@ def products(x: Float[Array, "query d_in"], tiled: Sequence[Array], outs: Sequen
         for W, out, tiles in zip(tiled, outs, shared, strict=True):
             if n_query >= MANY_QUERIES:
                 wide_product(x, W[tiles], out[tiles])
+            elif row_by_row and n_part == 1:  # tile by tile, so that a tile stays in the cache for the next query
+                out[tiles] = (x[:, None] @ W[tiles][:, None])[..., 0, :]
             elif n_part == 1:
                 np.matmul(x, W[tiles], out=out[tiles])
             else:
-                np.sum(terms @ W[tiles].reshape(-1, n_part, d_in // n_part, W.shape[2]), axis=1, out=out[tiles])
+                parts = W[tiles].reshape(-1, n_part, d_in // n_part, W.shape[2])
+                sums = (terms[:, :, None] @ parts[:, :, None])[..., 0, :] if row_by_row else terms @ parts
+                np.sum(sums, axis=1, out=out[tiles])
 
     most = 1 if n_query == 1 else sum(W.size for W in tiled) * (n_query + 8) // WORTH_A_PIECE
     in_parallel([partial(some, shared) for shared in shares(*(W.shape[0] for W in tiled), most=most)])
