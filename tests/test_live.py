@@ -400,7 +400,10 @@ def test_a_folder_with_a_weight_missing_is_refused(tmp_path: Any) -> None:
         ({"num_key_value_heads": 2}, "3 query heads cannot share 2 K/V heads evenly"),
         ({"num_key_value_heads": 0}, "num_key_value_heads is 0; expected"),
         ({"num_hidden_layers": 2}, "there is a layer 2, but by its configuration the model has 2"),
-        ({"intermediate_size": "many"}, "transformers cannot open it: Validation error for field 'intermediate_size'"),
+        (
+            {"intermediate_size": "many"},
+            "transformers [0-9.]+ cannot open it: Validation error for field 'intermediate_size'",
+        ),
     ],
 )
 def test_a_config_that_lies_is_refused(changes: dict[str, Any], says: str, tmp_path: Any) -> None:

@@ -129,10 +129,11 @@ def test_an_exported_lesson_shows_the_models_own_numbers(
             for button in specialists.get_by_test_id("specialists").get_by_role("button").all():
                 button.click()
                 expect(specialists.get_by_test_id("specialist-says")).to_contain_text("gives its largest weight")
+        _hear_from_the_middle(page)
         _drag_the_head(page, smollm2)
         page.goto(f"{address}?lesson=12")
         masks = page.locator("[data-instrument=masks]")
-        for name, head in (("SmolLM2", "13.8"), ("all-MiniLM", "2.8")):
+        for name, head in (("SmolLM2", "16.0"), ("all-MiniLM", "2.8")):
             masks.get_by_role("radio", name=name).check()
             expect(masks.get_by_text(f"Head {head}: each row is a query")).to_be_visible()
         expect(page.get_by_role("alert")).to_have_count(0)
@@ -144,6 +145,17 @@ def is_told(request: dict[str, Any]) -> bool:
     """All of an export but the many sets of heads that no step of the test asks for."""
     off = [edit["where"] for edit in request.get("edits", ()) if edit["kind"] == "ablate"]
     return off in ([], ["23.4"], ["23.0", "23.4"], ["16.2"])
+
+
+def _hear_from_the_middle(page: Any) -> None:
+    """A plain file server knows no ranges: the voice starts where it was sent all the same."""
+    player = page.get_by_test_id("player")
+    page.locator("[data-sentence='40']").click()
+    page.get_by_test_id("play").click()
+    expect(player).to_have_attribute("data-playing", "true")
+    page.wait_for_timeout(600)
+    assert int(page.locator(".spoken").get_attribute("data-sentence")) in (40, 41)
+    page.get_by_test_id("play").click()
 
 
 def _drag_the_head(page: Any, smollm2: Model) -> None:

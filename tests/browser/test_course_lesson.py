@@ -48,12 +48,33 @@ def chosen(page: Any) -> Any:
 def test_the_voice_fires_cues_in_order(lesson: Any) -> None:
     lesson.evaluate(SEEN)
     lesson.get_by_test_id("play").click()
-    expect(lesson.get_by_test_id("player")).to_have_attribute("data-playing", "true")
-    expect(lesson.get_by_test_id("player")).to_have_attribute("data-playing", "false", timeout=20_000)
+    player = lesson.get_by_test_id("player")
+    expect(player).to_have_attribute("data-waiting", "true")
+    expect(lesson.locator(".spoken")).to_have_attribute("data-sentence", "1")
+    lesson.get_by_role("button", name="Go on").click()
+    expect(player).to_have_attribute("data-playing", "true")
+    expect(player).to_have_attribute("data-playing", "false", timeout=20_000)
     seen = lesson.evaluate("() => window.seen")
     wanted = ["-1,false,none", "0,false,none", "1,false,none", "2,true,none", "3,true,none", "4,true,none"]
     assert seen == [*wanted, "5,true,mute", "6,true,aim"]
     assert lesson.get_by_test_id("time").inner_text() == "0:04 / 0:04"
+
+
+def test_the_voice_waits_for_a_prediction_and_goes_on_by_itself(lesson: Any) -> None:
+    player = lesson.get_by_test_id("player")
+    lesson.get_by_test_id("play").click()
+    expect(player).to_have_attribute("data-waiting", "true")
+    expect(player).to_contain_text("Your turn")
+    expect(lesson.get_by_test_id("cards")).to_have_attribute("data-shown", "false")
+    predict(lesson)
+    expect(player).to_have_attribute("data-waiting", "false")
+    expect(lesson.get_by_test_id("cards")).to_have_attribute("data-shown", "true")
+    expect(player).to_have_attribute("data-playing", "false", timeout=20_000)
+    expect(lesson.locator(".spoken")).to_have_attribute("data-sentence", "6")
+
+
+def predict(lesson: Any) -> None:
+    lesson.get_by_test_id("cards").get_by_role("button").first.click()
 
 
 EVERY_CHOICE = """() => {
@@ -69,6 +90,7 @@ EVERY_CHOICE = """() => {
 
 
 def test_a_grab_pauses_and_resume_puts_everything_back(lesson: Any) -> None:
+    predict(lesson)
     lesson.locator("[data-sentence='4']").click()
     lesson.get_by_test_id("play").click()
     expect(chosen(lesson)).to_have_value("mute")

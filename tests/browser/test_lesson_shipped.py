@@ -297,7 +297,7 @@ def test_the_mask_and_the_cache_of_the_short_modules(read: Callable[..., Any], s
     page = read("12")
     shown = instrument(page, "masks")
     page.locator("[data-sentence]").filter(has_text="The second model is another kind").click()
-    weights = smollm2.trace(CAT).weights("13.8")
+    weights = smollm2.trace(CAT).weights("16.0")
     expect(shown.get_by_test_id("masks-says")).to_contain_text("gives no weight to words after it")
     cells = shown.locator("td[data-weight]").evaluate_all("(cells) => cells.map(({ dataset }) => +dataset.weight)")
     np.testing.assert_allclose(cells, weights[np.tril_indices(7)], atol=1e-5)
@@ -305,7 +305,7 @@ def test_the_mask_and_the_cache_of_the_short_modules(read: Callable[..., Any], s
         shown.get_by_test_id("grid").get_by_role("button").nth(row).click()
         expect(shown.get_by_test_id("grid").get_by_role("button", pressed=True)).to_have_count(1)
         expect(shown.get_by_test_id("masks-says")).to_contain_text(f"hides {6 - row} of them")
-    for name, head in (("SmolLM2", "13.8"), ("all-MiniLM", "2.8")):
+    for name, head in (("SmolLM2", "16.0"), ("all-MiniLM", "2.8")):
         shown.get_by_role("radio", name=name).check()
         expect(shown.get_by_text(f"Head {head}: each row is a query")).to_be_visible()
     page = read("12a")
@@ -340,7 +340,7 @@ SET = """() => {
     residual: one('[data-instrument=residual] input').value,
     hats: hats.findIndex((hat) => hat.ariaPressed === 'true'),
     catalogue: [one('[data-instrument=catalogue] input').value, one('[data-testid=cards]')?.dataset.shown],
-    flow: one('[data-instrument=flow] input:checked').value,
+    flow: one('[data-instrument=flow] input:checked')?.value,
     heads: [...off].map((button) => button.innerText),
     toy: one('[data-instrument=toy] input').checked,
     tie: one('[data-instrument=tie] input').checked,

@@ -55,7 +55,7 @@ def hero(trace: Trace, colours: Palette) -> str:
     asks = {"q": "what am I looking for?", "k": "what can others find me by?", "v": "what do I hand over?"}
     parts = [
         words('" it"', 40, 128, 30, colours["ink"], weight=700),
-        words("x, 576 numbers, as attention reads it in layer 13", 40, 62, 15, colours["soft"]),
+        words("x, 576 numbers, as attention reads it in layer 13; the longest are cut", 40, 62, 15, colours["soft"]),
         strip(x, 130, 80, 330, 76, colours["soft"]),
     ]
     for row, (hat, vector) in enumerate(vectors.items()):

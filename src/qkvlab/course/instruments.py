@@ -118,7 +118,7 @@ INSTRUMENTS: dict[str, Instrument] = {
         {
             "model": _smollm2, "text": _italy, "head": Setting("head", "23.4"), "query": Setting("token", " speak"),
             "key": Setting("token", " Italy"), "source": Setting("token", " France"),
-            "change": Setting("choice", "none", ("none", "mute", "swap", "aim")),
+            "change": Setting("choice", "none", ("none", "mute", "swap", "aim", "ablate")),
         }
     ),
     # the challenge nobody can win: only the words after the query may change

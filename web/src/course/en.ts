@@ -2,6 +2,9 @@
 
 export const en = {
   shell: {
+    needsProgram: 'The playground runs the model itself, and these are files without it.',
+    install: 'On a machine of your own:',
+    backToCourse: 'To the course, which runs here',
     lab: 'Lab',
     name: 'QKV Lab',
     tabs: 'Pages',
@@ -58,6 +61,7 @@ export const en = {
     broken: (message: string) => `The lesson could not be loaded: ${message}`,
     toMap: 'To the course map',
     challenge: 'Challenge',
+    tried: 'tried three times: it does not move',
     passed: 'passed',
     open: 'not yet passed',
     aside: 'Aside',
@@ -106,6 +110,8 @@ export const en = {
     play: 'Play',
     pause: 'Pause',
     resume: 'Resume',
+    goOn: 'Go on',
+    waiting: 'Your turn: choose a card, and the voice goes on.',
     resumeHint: 'Puts the instruments back to where the voice left them',
     held: 'Paused: you took the instrument.',
     seek: 'Position',
@@ -149,6 +155,10 @@ export const en = {
     title: 'The value that flows',
     looks: (query: string, key: string, weight: string, head: string) => `At head ${head}, ${query} looks at ${key} with ${weight}.`,
     hands: (key: string) => `${key} hands over, in words:`,
+    looksNow: (name: string, weight: string, key: string, left: string) => `Now it looks at ${name} with ${weight}, and at ${key} with ${left}.`,
+    back: (head: string) => `back to head ${head}`,
+    blendHands: 'The head now writes, in words:',
+    ablate: (head: string) => `switch head ${head} off`,
     nothing: 'nothing stands out',
     change: 'Change one thing',
     none: 'as it is',
@@ -171,6 +181,7 @@ export const en = {
   desk: {
     notRecorded: 'This was not recorded with the page; it needs the program: pip install qkvlab, then qkvlab play.',
     broken: 'The recording of this answer is damaged.',
+    typing: 'Typing needs the program: pip install qkvlab, then qkvlab play.',
   },
 };
 

@@ -5,9 +5,13 @@ import type { Lesson, Settings } from './format';
 
 export interface InstrumentProps<S> {
   settings: S;
+  /** As the lesson sets it before anything is said: what "start again" goes back to. */
+  initial: S;
   touch: (change: Partial<S>) => void;
   desk: Desk;
   passed?: () => void;
+  /** The reader has said what they expect. */
+  predicted?: () => void;
 }
 type Any = Component<InstrumentProps<Settings>>;
 

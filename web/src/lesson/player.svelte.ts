@@ -17,12 +17,16 @@ export class Player {
   time = $state(0);
   rate = $state(1);
   broken = $state(false);
+  /** It waits for the reader to predict, before the answer is shown. */
+  waiting = $state(false);
   /** The page scrolls with the voice, until the reader scrolls away. */
   follows = $state(true);
 
   readonly narration: Narration;
   readonly #session: Session;
   readonly sound: Sound;
+  /** Sentences that were waited for once: whoever plays on without a prediction is not asked again. */
+  #waited = new Set<number>();
 
   constructor(narration: Narration, session: Session, sound: Sound) {
     this.narration = narration;
@@ -33,6 +37,7 @@ export class Player {
       if (spoke) this.pause();
       return spoke;
     };
+    session.onPredict = () => this.waiting && this.play();
   }
 
   /** Speak on; what the reader changed meanwhile goes back to where the voice left it. */
@@ -40,6 +45,7 @@ export class Player {
     if (this.time >= this.narration.seconds) this.seek(0);
     else this.#session.restore();
     this.follows = true;
+    this.waiting = false;
     this.playing = true;
     this.sound.play().catch((error: Error) => {
       this.playing = false;
@@ -59,6 +65,7 @@ export class Player {
 
   seek(time: number): void {
     this.time = Math.max(0, Math.min(time, this.narration.seconds));
+    this.waiting = false;
     this.sound.currentTime = this.time;
     this.#session.jump(sentenceAt(this.narration.sentences, this.time));
     this.follows = true;
@@ -78,7 +85,17 @@ export class Player {
   tick(): void {
     if (!this.playing) return;
     this.time = this.sound.currentTime;
-    this.#session.reach(sentenceAt(this.narration.sentences, this.time));
+    const sentence = sentenceAt(this.narration.sentences, this.time);
+    if (sentence === this.#session.sentence + 1 && this.#session.awaits(sentence) && !this.#waited.has(sentence)) return this.#wait(sentence);
+    this.#session.reach(sentence);
+  }
+
+  /** Before the first word of a sentence that shows the answer. */
+  #wait(sentence: number): void {
+    this.#waited.add(sentence);
+    this.pause();
+    this.waiting = true;
+    this.time = this.narration.sentences[sentence]![0]; // the sound stands a frame behind it, in the pause between two
   }
 
   ended(): void {

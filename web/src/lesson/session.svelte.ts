@@ -10,6 +10,10 @@ export class Session {
   /** The reader took an instrument while the voice spoke: it waits. */
   held = $state(false);
   passed: ReadonlySet<string> = $state.raw(new Set());
+  /** Instruments in which the reader has predicted. */
+  predicted: ReadonlySet<string> = $state.raw(new Set());
+  /** Hears of a prediction. */
+  onPredict: (() => void) | null = null;
   /** What stops the voice, if there is one that speaks. */
   onTouch: (() => boolean) | null = null;
 
@@ -42,6 +46,18 @@ export class Session {
   /** The picture as the voice left it. */
   restore(): void {
     this.jump(this.sentence);
+  }
+
+  predict(instrument: string): void {
+    this.predicted = new Set([...this.predicted, instrument]);
+    this.onPredict?.();
+  }
+
+  /** Does this sentence show an answer that the reader has not yet predicted? A cue that does more shows another question. */
+  awaits(sentence: number): boolean {
+    return this.lesson.cues.some(({ sentence: at, instrument, set }) => {
+      return at === sentence && set['reveal'] === true && Object.keys(set).length === 1 && !this.predicted.has(instrument);
+    });
   }
 
   pass(instrument: string): void {

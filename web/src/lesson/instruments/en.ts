@@ -42,6 +42,7 @@ export const en = {
   later: {
     title: 'Only the words after it',
     after: 'The rest of the sentence is yours:',
+    choose: 'Choose how the sentence goes on:',
     suggestions: [' was thirsty', ' was cold today', ' had just slept', ', the dog, ran'],
     same: (word: string) => `Every weight of ${quoted(word)} is equal to the last digit.`,
     near: (word: string, by: number) => `The weights of ${quoted(word)} differ by ${significant(by, 2)} at most: rounding, as texts of other lengths are summed in another order.`,
@@ -52,6 +53,7 @@ export const en = {
     caption: (word: string, head: string) => `Weights of ${quoted(word)} in head ${head}`,
   },
   tie: {
+    masked: 'masked',
     title: 'A head whose keys are its own queries',
     tie: 'Tie: use the queries as keys',
     most: (word: string, was: string, before: number, is: string, now: number) =>
@@ -139,7 +141,7 @@ export const en = {
     last: (query: string) => `${query} is the last word: no word stands after it.`,
     specials: 'Tokens that the tokenizer puts around the text are no words, and are not counted.',
     missing: (query: string) => `There is no ${query} in this sentence. Choose a row.`,
-    legend: { weight: 'weight: 0 pale, 1 dark', masked: 'masked: not visible to this query' },
+    legend: { weight: 'weight: from 0 to 1', masked: 'masked: not visible to this query' },
   },
   grid: { masked: 'masked', query: 'query ↓ key →', choose: (token: string) => `Choose ${token} as the query` },
   symmetry: {
