@@ -332,6 +332,16 @@ def test_the_mask_and_the_cache_of_the_short_modules(read: Callable[..., Any], s
     expect(challenge).to_contain_text("✓")
 
 
+def test_a_symbol_of_a_formula_leads_to_where_it_is_shown(read: Callable[..., Any]) -> None:
+    page = read()
+    projection = page.locator("[data-formula=projection] math[display]")
+    hats = instrument(page, "hats").locator(".hats button")
+    for symbol, hat in (("Wk", 1), ("Wv", 2), ("Wq", 0)):
+        projection.locator(f"[data-symbol={symbol}]").first.click()
+        expect(hats.nth(hat)).to_have_attribute("aria-pressed", "true")
+        expect(hats.nth(hat)).to_be_in_viewport()
+
+
 SET = """() => {
   const one = (selector) => document.querySelector(selector);
   const off = document.querySelectorAll('[data-instrument=heads] button.off');

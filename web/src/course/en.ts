@@ -19,7 +19,7 @@ export const en = {
   },
   map: {
     title: 'The Transformer',
-    promise: 'A course in experiments: every claim runs on a real model while you read it.',
+    promise: 'A course in experiments on a real model: touch what is claimed; what takes longer was measured on it.',
     pageTitle: 'Course · QKV Lab',
     start: (module: string) => `Module ${module}`,
     open: 'Open the lesson',
@@ -88,6 +88,7 @@ export const en = {
   },
   formula: {
     symbols: 'What the symbols are',
+    indices: 'i: the token that looks; j and m: tokens it may look at; 1 to h: the heads. A click on a symbol leads to where it is shown.',
     shownBy: (title: string) => `see it: ${title}`,
     names: { projection: 'Projection', scores: 'Scores and weights', blend: 'Blend and write' },
     symbol: {

@@ -22,8 +22,17 @@ export interface Formula {
   symbols: { symbol: SymbolName; instruments: readonly string[] }[];
 }
 
+/** Which hat of the instrument `hats` shows a symbol. */
+export const HATS: Partial<Record<SymbolName, 'query' | 'key' | 'value'>> = { q: 'query', Wq: 'query', k: 'key', Wk: 'key', v: 'value', Wv: 'value' };
+
+/** What a symbol is shown by, in whichever formula says so. */
+export function instrumentsOf(symbol: SymbolName): readonly string[] {
+  const rows = Object.values(FORMULAS).flatMap(({ symbols }) => symbols);
+  return rows.find((row) => row.symbol === symbol)?.instruments ?? [];
+}
+
 const is: Term = { op: '=' };
-const RESIDUAL = ['residual', 'hats'];
+const RESIDUAL = ['hats', 'residual'];
 const MATRICES = ['hats', 'toy', 'playground'];
 
 export const FORMULAS: Record<FormulaName, Formula> = {
@@ -50,7 +59,7 @@ export const FORMULAS: Record<FormulaName, Formula> = {
       { symbol: 'k', instruments: MATRICES },
       { symbol: 'd', instruments: MATRICES },
       { symbol: 's', instruments: ['tie', 'catalogue', 'toy'] },
-      { symbol: 'a', instruments: ['catalogue'] },
+      { symbol: 'a', instruments: ['tie', 'catalogue'] },
     ],
   },
   blend: {
@@ -59,7 +68,7 @@ export const FORMULAS: Record<FormulaName, Formula> = {
       [{ call: 'write', of: [{ op: 'i' }] }, is, { row: [{ op: '[' }, { at: 'z', index: 'i, 1' }, { op: '…' }, { at: 'z', index: 'i, h' }, { op: ']' }] }, 'Wo'],
     ],
     symbols: [
-      { symbol: 'a', instruments: ['catalogue'] },
+      { symbol: 'a', instruments: ['tie', 'catalogue'] },
       { symbol: 'v', instruments: ['flow', 'hats'] },
       { symbol: 'z', instruments: ['sum', 'flow'] },
       { symbol: 'Wo', instruments: ['sum', 'flow'] },

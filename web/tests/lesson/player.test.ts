@@ -35,7 +35,32 @@ beforeEach(() => {
 });
 
 describe('the voice', () => {
+  test('waits before an answer that the reader may predict, and goes on with the prediction or when it is told to', () => {
+    const toTheQuestion = () => {
+      player.play();
+      for (let time = 0; time < 9 && player.playing; time += 0.5) runTo(time);
+    };
+    toTheQuestion();
+    expect([player.waiting, player.playing, tape.paused, session.sentence]).toEqual([true, false, true, 1]);
+    expect(session.settings['cards']!['reveal']).toBeUndefined();
+    player.play();
+    runTo(tape.currentTime + 0.1);
+    expect([player.waiting, session.sentence, session.settings['cards']!['reveal']]).toEqual([false, 2, true]);
+    session = new Session(lesson);
+    tape = new Tape();
+    player = new Player(lesson.narration!, session, tape);
+    toTheQuestion();
+    session.predict('cards');
+    expect([player.waiting, player.playing, tape.paused]).toEqual([false, true, false]);
+    runTo(tape.currentTime + 0.1);
+    expect(session.sentence).toBe(2);
+    player.seek(0);
+    runTo(player.narration.sentences[2]![0] + 0.1);
+    expect([player.waiting, session.sentence]).toEqual([false, 2]);
+  });
+
   test('fires cues in order as it goes', () => {
+    session.predict('cards');
     player.play();
     const seen: unknown[] = [];
     for (let time = 0; time < 21; time += 0.5) {
