@@ -11,10 +11,6 @@ from qkvlab.trace import Trace
 PATIENCE = 30_000
 """Milliseconds until a number that does not come counts as missing: a loaded machine is slow, not wrong."""
 
-NEAR, NEAR_SCORE = 1e-5, 3e-5
-"""A score is what rounding reaches first: a text typed letter by letter adds its float32 sums in other groups than one
-given whole, and in the softmax most of that is gone again."""
-
 READ = """() => {
   const seen = {};
   const bench = document.querySelector('[data-testid=bench]');
@@ -32,10 +28,9 @@ READ = """() => {
 }"""
 AGREES = f"""(expected) => {{
   const seen = ({READ})();
-  const near = (name) => (name.startsWith('score') ? {NEAR_SCORE} : {NEAR});
-  const same = (name, a, b) => a === b || Math.abs(a - b) <= near(name) * Math.max(1, Math.abs(b));
+  const same = (a, b) => a === b || Math.abs(a - b) <= 1e-5 * Math.max(1, Math.abs(b));
   const names = Object.keys(expected);
-  return names.length === Object.keys(seen).length && names.every((name) => same(name, seen[name], expected[name]));
+  return names.length === Object.keys(seen).length && names.every((name) => same(seen[name], expected[name]));
 }}"""
 TOKEN = """([token, nth]) => {
   const spans = [...document.querySelectorAll('.backdrop .token')].filter((span) => span.textContent === token);
@@ -59,7 +54,7 @@ def shown_at(head: str, query: int, trace: Trace, before: Trace | None = None, a
 
 
 def expect_numbers(page: Any, expected: dict[str, Any]) -> None:
-    """Wait until the page shows exactly these, each to 1e-5 (a score: 3e-5)."""
+    """Wait until the page shows exactly these, each to 1e-5."""
     try:
         page.wait_for_function(AGREES, arg=expected, timeout=PATIENCE)
     except TimeoutError:
@@ -68,18 +63,14 @@ def expect_numbers(page: Any, expected: dict[str, Any]) -> None:
 
 
 def differing(seen: dict[str, Any], expected: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """What the page shows and what it must show, where the two are not the same."""
+    """What the page shows and what it must show, where the two are not the same to 1e-5."""
     pairs = {name: (seen.get(name), expected.get(name)) for name in {**expected, **seen}}
-    return {
-        name: (a, b)
-        for name, (a, b) in pairs.items()
-        if not same(a, b, NEAR_SCORE if name.startswith("score") else NEAR)
-    }
+    return {name: (a, b) for name, (a, b) in pairs.items() if not same(a, b)}
 
 
-def same(a: Any, b: Any, near: float = NEAR) -> bool:
+def same(a: Any, b: Any) -> bool:
     numbers = isinstance(a, int | float) and isinstance(b, int | float)
-    return abs(a - b) <= near * max(1, abs(b)) if numbers else bool(a == b)
+    return abs(a - b) <= 1e-5 * max(1, abs(b)) if numbers else bool(a == b)
 
 
 # ---- what a person does

@@ -68,7 +68,7 @@ def test_two_heads_stand_side_by_side(page: Any, smollm2: Model) -> None:
         for key, row in enumerate(rows):
             shown = row.evaluate(FIGURES)
             for at, head in ((0, "16.2"), (3, "23.4")):
-                assert shown[at] == pytest.approx(trace.scores(head)[query, key], abs=3e-5 * 10)
+                assert shown[at] == pytest.approx(trace.scores(head)[query, key], abs=1e-5, rel=1e-5)
                 assert shown[at + 1] == pytest.approx(trace.weights(head)[query, key], abs=1e-5)
 
     eventually(page, check)
