@@ -20,6 +20,8 @@ export interface Formula {
   lines: Term[][];
   /** What each symbol is shown by, the best instrument first. */
   symbols: { symbol: SymbolName; instruments: readonly string[] }[];
+  /** The first with indices: below it stands what they count. */
+  indexed?: boolean;
 }
 
 /** Which hat of the instrument `hats` shows a symbol. */
@@ -50,6 +52,7 @@ export const FORMULAS: Record<FormulaName, Formula> = {
     ],
   },
   scores: {
+    indexed: true,
     lines: [
       [{ at: 's', index: 'ij' }, is, { over: [{ product: ['q', 'i', 'k', 'j'] }], under: [{ root: 'd' }] }],
       [{ at: 'a', index: 'ij' }, is, { over: [{ call: 'exp', of: [{ at: 's', index: 'ij' }] }], under: [{ sum: 'm ≤ i', of: [{ call: 'exp', of: [{ at: 's', index: 'im' }] }] }] }],
