@@ -89,12 +89,22 @@ EVERY_CHOICE = """() => {
 """Keep, frame by frame, what is chosen: the voice goes on, and a busy machine would look too late."""
 
 
+GRAB = """() => {
+    const look = () => {
+        const one = (which) => document.querySelector(`[data-instrument=flow] input[value=${which}]`);
+        if (one('mute')?.checked) one('swap').click();
+        else requestAnimationFrame(look);
+    };
+    look();
+}"""
+"""Take the instrument in the frame in which the voice has set it: half a second later it sets it again."""
+
+
 def test_a_grab_pauses_and_resume_puts_everything_back(lesson: Any) -> None:
     predict(lesson)
     lesson.locator("[data-sentence='4']").click()
+    lesson.evaluate(GRAB)
     lesson.get_by_test_id("play").click()
-    expect(chosen(lesson)).to_have_value("mute")
-    lesson.get_by_label("swap").check()
     player = lesson.get_by_test_id("player")
     expect(player).to_have_attribute("data-playing", "false")
     expect(player).to_have_attribute("data-held", "true")
