@@ -196,7 +196,7 @@ def test_measures_in_plain_words(measure: str, said: str) -> None:
 
 def test_the_page_says_the_same() -> None:
     """The relations' names stand in the page's catalogue too."""
-    page = (Path(__file__).parents[1] / "web" / "src" / "atlas" / "en.ts").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[1] / "web" / "src" / "en" / "atlas.ts").read_text(encoding="utf-8")
     for name, said in {**naming.RELATIONS, **naming.BASELINES}.items():
         assert f"{name}: '{said}'" in page or f"'{name}': '{said}'" in page, name
 

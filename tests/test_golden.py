@@ -106,13 +106,22 @@ def replay(model: Model, entry: dict[str, Any], arrays: Arrays, edits: list[e.Ed
 def test_every_case_follows_from_the_heads_own_arrays(name: str, smollm2: Model, minilm: Model) -> None:
     entry, arrays = entry_of(name)
     model = minilm if entry["model"] == minilm.spec.name else smollm2
-    for part, expected in replay(model, entry, arrays, []).items():
-        close(arrays[part], expected, 1e-6, part)
+    expected = replay(model, entry, arrays, [])
+    for part in expected:
+        close(arrays[part], expected[part], tolerance_of(part, expected), part)
     for case in entry["cases"]:
         expected = replay(model, entry, arrays, [e.edit_from_dict(edit) for edit in case["edits"]])
         for part in case["arrays"]:
             if part != "shift":
-                close(arrays[f"{case['name']}.{part}"], expected[part], 1e-6, f"{case['name']}.{part}")
+                kept = arrays[f"{case['name']}.{part}"]
+                close(kept, expected[part], tolerance_of(part, expected), f"{case['name']}.{part}")
+
+
+def tolerance_of(part: str, arrays: Arrays) -> float:
+    """A millionth; behind softmax, what a millionth of the largest score makes of a weight: another processor adds
+    the products of a score in another order."""
+    scores = arrays["scores"]
+    return 1e-6 * (max(1, np.abs(scores[np.isfinite(scores)]).max()) if part in ("weights", "z") else 1)
 
 
 @pytest.mark.parametrize("name", NAMES)

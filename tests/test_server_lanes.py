@@ -269,6 +269,40 @@ def test_ablation_streams_the_strongest_first(page: Page, smollm2: Any) -> None:
     assert page.ask(lane="ablate", model="smollm2", text="", tracked=[5])[-1].part == "done"
 
 
+def test_with_edits_every_head_is_ablated_without_them_too(
+    page: Page, smollm2: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, some = effects.ablated, ("23.4", "0.0", "29.8")  # the others, 540 runs in all, are only counted
+    counted = lambda trace, head, at, ids: own(trace, head, at, ids) if str(head) in some else (0.0, 0.0)  # noqa: E731
+    monkeypatch.setattr(effects, "ablated", counted)
+    mute = {"kind": "mute", "where": "23.4", "key": span(ITALY, " Italy")}
+    asked = {"lane": "ablate", "model": "smollm2", "text": ITALY, "tracked": [" Italian"], "edits": [mute]}
+    replies = [frame.reply for frame in page.ask(**asked)[:-1]]
+    assert [reply["left"] for reply in replies] == list(range(539, -1, -1))
+    assert all("before" not in reply for reply in replies[:270])
+    now = {row["head"]: row for reply in replies[:270] for row in reply["effects"]}
+    before = {row["head"]: row for reply in replies[270:] for row in reply["before"]}
+    assert len(now) == len(before) == 270
+    ids, plain = effects.tracked_ids(smollm2, [" Italian"]), smollm2.trace(ITALY)
+    edited = plain.with_edits([Mute(where="23.4", key=7)])
+    for head in some:
+        for rows, trace in ((now, edited), (before, plain)):
+            effect, p = own(trace, head, 9, ids)
+            assert (rows[head]["effect"], rows[head]["p"]) == pytest.approx((effect, p), abs=2e-3), head
+    assert abs(now["23.4"]["effect"] - before["23.4"]["effect"]) > 0.1
+
+
+def test_words_before_an_edit_come_with_those_after(page: Page, smollm2: Any) -> None:
+    swap = {"kind": "swap-value", "kv_head": "23.1", "token": span(ITALY, " Italy"), "source": span(ITALY, " France")}
+    asked = {"heads": ["23.4"], "parts": ["words"], "key": span(ITALY, " Italy")}
+    plain, edited = (page.view(ITALY, **asked, edits=edits)["words"].reply for edits in ([], [swap]))
+    assert "before" not in plain
+    for got, said in zip(edited["before"]["values"], plain["values"], strict=True):
+        assert [word["id"] for word in got["promotes"]] == [word["id"] for word in said["promotes"]]
+    assert edited["before"]["blend"]["promotes"][0]["text"] == plain["blend"]["promotes"][0]["text"] == " Italians"
+    assert edited["blend"]["promotes"][0]["text"] != " Italians"
+
+
 def test_an_edit_at_every_strength(page: Page, smollm2: Any) -> None:
     mute = {"kind": "mute", "where": "23.4", "key": span(ITALY, " Italy")}
     waits = {"kind": "mute", "where": "23.4", "key": [500, 501]}
@@ -352,3 +386,10 @@ def test_who_wrote_a_score(page: Page, smollm2: Any) -> None:
     muted = {"kind": "mute", "where": "13.8", "key": 1, "query": None, "strength": 1.0}
     assert "hides #1" in page.error(**asked, edits=[muted])[1]
     assert "comes after" in page.error(**{**asked, "key": 6})[1]
+    assert "before" not in said
+    ablated = page.parts(**asked, edits=[{"kind": "ablate", "where": "11.6"}])["why"].reply
+    assert ablated["before"]["score"] == pytest.approx(said["score"], abs=1e-4)
+    before = {row["name"]: row["query"] for row in ablated["before"]["components"]}
+    assert before == pytest.approx(own, abs=1e-4)
+    now = {row["name"]: row["query"] for row in ablated["components"]}
+    assert abs(before["11.6"]) > 0.1 and now.get("11.6", 0) == pytest.approx(0, abs=1e-6)

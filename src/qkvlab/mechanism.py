@@ -109,23 +109,28 @@ def products(x: Float[Array, "query d_in"], tiled: Sequence[Array], outs: Sequen
     if n_query <= FEW_QUERIES and d_in > LONG_SUM:
         most_terms = ALONE_TERMS if n_query == 1 or row_by_row else PART_TERMS
         n_part = next((n for n in range(2, d_in // 8) if d_in % n == 0 and d_in // n <= most_terms), 1)
-    terms = x.reshape(n_query, n_part, -1).swapaxes(0, 1)
-
-    def some(shared: Sequence[slice]) -> None:
-        for W, out, tiles in zip(tiled, outs, shared, strict=True):
-            if n_query >= MANY_QUERIES:
-                wide_product(x, W[tiles], out[tiles])
-            elif row_by_row and n_part == 1:  # tile by tile, so that a tile stays in the cache for the next query
-                out[tiles] = (x[:, None] @ W[tiles][:, None])[..., 0, :]
-            elif n_part == 1:
-                np.matmul(x, W[tiles], out=out[tiles])
-            else:
-                parts = W[tiles].reshape(-1, n_part, d_in // n_part, W.shape[2])
-                sums = (terms[:, :, None] @ parts[:, :, None])[..., 0, :] if row_by_row else terms @ parts
-                np.sum(sums, axis=1, out=out[tiles])
-
     most = 1 if n_query == 1 else sum(W.size for W in tiled) * (n_query + 8) // WORTH_A_PIECE
+    some = partial(_some_products, x, tiled, outs, row_by_row, n_part)
     in_parallel([partial(some, shared) for shared in shares(*(W.shape[0] for W in tiled), most=most)])
+
+
+def _some_products(
+    x: Array, tiled: Sequence[Array], outs: Sequence[Array], row_by_row: bool, n_part: int, shared: Sequence[slice]
+) -> None:
+    """The products with these tiles of each W; every sum in `n_part` parts."""
+    n_query, d_in = x.shape
+    terms = x.reshape(n_query, n_part, -1).swapaxes(0, 1)
+    for W, out, tiles in zip(tiled, outs, shared, strict=True):
+        if n_query >= MANY_QUERIES:
+            wide_product(x, W[tiles], out[tiles])
+        elif row_by_row and n_part == 1:  # tile by tile, so that a tile stays in the cache for the next query
+            out[tiles] = (x[:, None] @ W[tiles][:, None])[..., 0, :]
+        elif n_part == 1:
+            np.matmul(x, W[tiles], out=out[tiles])
+        else:
+            parts = W[tiles].reshape(-1, n_part, d_in // n_part, W.shape[2])
+            sums = (terms[:, :, None] @ parts[:, :, None])[..., 0, :] if row_by_row else terms @ parts
+            np.sum(sums, axis=1, out=out[tiles])
 
 
 def wide_product(
@@ -244,13 +249,13 @@ def one_plus_exp(x: Float[Array, "*rows d"]) -> Float[Array, "*rows d"]:
 
 def gated(gate: Float[Array, "query d_ff"], up: Float[Array, "query d_ff"]) -> Float[Array, "query d_ff"]:
     """silu(gate) · up, in the place of `up`, rows spread over the processors (Shazeer 2020, SwiGLU)."""
-
-    def some(rows: slice) -> None:
-        up[rows] *= silu(gate[rows])
-
     most = 1 if len(up) < WORTH_THREADS else len(up)
-    in_parallel([partial(some, rows) for (rows,) in shares(len(up), most=most)])
+    in_parallel([partial(_gated, gate[rows], up[rows]) for (rows,) in shares(len(up), most=most)])
     return up
+
+
+def _gated(gate: Array, up: Array) -> None:
+    up *= silu(gate)
 
 
 def gelu_tanh(x: Float[Array, "*rows d"]) -> Float[Array, "*rows d"]:
@@ -433,32 +438,38 @@ def attend(
     """
     n_head, n_query, n_kv, n_key = q.shape[0], q.shape[1], k.shape[0], k.shape[1]
     z = namespace(q).empty_like(q)
-
-    def block(kv: slice, start: int, stop: int) -> None:
-        rows = range(n_key - n_query + start, n_key - n_query + stop)
-        seen = rows.stop if causal else n_key
-        heads = slice(kv.start * n_head // n_kv, kv.stop * n_head // n_kv)
-        n_here = kv.stop - kv.start
-        scores = score(group_queries(q[heads, start:stop], n_here), k[kv, :seen], scale)
-        scores = hide(ungroup(scores, heads.stop - heads.start), rows, causal, window)
-        if tap is None:
-            total = exponentials(scores)
-        else:
-            scores, total = tap("weights", softmax(tap("scores", scores, rows)), rows), 1.0
-        mixed = ungroup(blend(group_queries(scores, n_here), v[kv, :seen]), heads.stop - heads.start)
-        mixed /= total  # Σ e v / Σ e: the division is cheaper here than on the weights
-        z[heads, start:stop] = mixed
-
     heads_at_once = n_kv if tap is not None or n_head * n_query * n_key <= BLOCK_ELEMENTS else 1
     rows_at_once = BLOCK_ELEMENTS * n_kv // (n_head * heads_at_once * n_key)
     step = max(16, min(rows_at_once, 128))
     kv_heads = [slice(first, first + heads_at_once) for first in range(0, n_kv, heads_at_once)]
-    blocks = [
-        partial(block, kv, start, min(start + step, n_query)) for start in range(0, n_query, step) for kv in kv_heads
-    ]
+    blocks = []
+    for start in range(0, n_query, step):
+        for kv in kv_heads:
+            here = slice(kv.start * n_head // n_kv, kv.stop * n_head // n_kv), slice(start, min(start + step, n_query))
+            rows = range(n_key - n_query + start, n_key - n_query + here[1].stop)
+            seen = slice(rows.stop if causal else n_key)
+            blocks.append(
+                partial(_attend, q[here], k[kv, seen], v[kv, seen], z[here], rows, scale, causal, window, tap)
+            )
     if tap is None:
         in_parallel(blocks)
     else:
         for each in blocks:
             each()
     return z
+
+
+def _attend(
+    q: Array, k: Array, v: Array, z: Array, rows: range, scale: float, causal: bool, window: int | None,
+    tap: Callable[[str, Any, range], Any] | None,
+) -> None:  # fmt: skip
+    """One block, into `z`: these queries with the keys they can see."""
+    n_head, n_kv = len(q), len(k)
+    scores = hide(ungroup(score(group_queries(q, n_kv), k, scale), n_head), rows, causal, window)
+    if tap is None:
+        total = exponentials(scores)
+    else:
+        scores, total = tap("weights", softmax(tap("scores", scores, rows)), rows), 1.0
+    mixed = ungroup(blend(group_queries(scores, n_kv), v), n_head)
+    mixed /= total  # Σ e v / Σ e: the division is cheaper here than on the weights
+    z[...] = mixed

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import expect
-from reading import change_head, chip, open_head, take_example, token_spot
-from records import eventually
+from reading import change_head, change_key, chip, open_head, take_example, token_spot
+from records import eventually, heads_table
 
+from qkvlab.edits import SwapValue
+from qkvlab.effects import ablated, direct_effects, tracked_ids
 from qkvlab.model import Model
 from serving import Served
 
@@ -146,3 +148,32 @@ def test_a_finger_is_told_what_a_mouse_is_told(new_page: Callable[..., Any], ser
     bench = page.get_by_test_id("bench").bounding_box()
     page.touchscreen.tap(bench["x"] + 95, bench["y"] + 110)
     expect(page.get_by_test_id("under")).to_contain_text("component")
+
+
+def test_words_and_effects_keep_what_they_were_before_an_edit(page: Any, smollm2: Model) -> None:
+    take_example(page, "A value that turns the answer")
+    blend = page.get_by_test_id("words-blend")
+    expect(blend).to_contain_text("Italian")
+    expect(blend.locator(".was")).to_have_count(0)
+    change_key(page, 7)
+    page.get_by_test_id("swap").select_option(label='1: " France"')
+    expect(blend.locator("b").first).to_have_text("France")
+    expect(blend.locator(".was")).to_contain_text("before the edits: Italian")
+    before = smollm2.trace(ITALY)
+    after = before.with_edits([SwapValue(kv_head="23.1", token=7, source=1)])
+    ids = tracked_ids(smollm2, [" Italian", " French"])
+    row = heads_table(page).and_(page.locator("[data-head='23.4']"))
+
+    def holds(column: int, was: float, now: float) -> None:
+        cell = row.locator("td").nth(column)
+        figures = [float(cell.get_attribute(name) or "nan") for name in ("data-before", "data-full")]
+        assert figures == pytest.approx([was, now], abs=1e-3)
+        assert cell.locator("s").count() == 1
+
+    page.get_by_test_id("colour-effect").click()
+    direct = [float(direct_effects(trace, 9, ids)[23, 4]) for trace in (before, after)]
+    eventually(page, lambda: holds(5, *direct))
+    expect(page.get_by_test_id("head-name")).to_contain_text(f"(+{direct[0]:.2f} before)")
+    page.get_by_test_id("colour-ablation").click()
+    row.locator("td:nth-of-type(7)[data-before]").wait_for(timeout=180_000)
+    holds(6, *(ablated(trace, "23.4", 9, ids)[0] for trace in (before, after)))

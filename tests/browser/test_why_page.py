@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import expect
-from reading import open_head, take_example
+from reading import change_head, open_head, take_example
 from records import eventually
 
 import qkvlab
@@ -48,6 +48,18 @@ def test_the_writers_of_the_score(page: Any, smollm2: Any) -> None:
 
     eventually(page, check)
     expect(page.get_by_test_id("why-sum")).to_contain_text("6.61")
+    open_head(page, "11.6")
+    change_head(page, "ablate-zero")
+    open_head(page, "13.8")
+
+    def as_before() -> None:
+        cells = page.locator("[data-testid=why-parts] td.changed")
+        was = {cell.evaluate("(cell) => cell.parentElement.dataset.writer"): cell for cell in cells.all()}
+        assert was
+        for writer, cell in was.items():
+            assert float(cell.get_attribute("data-before")) == pytest.approx(expected[writer][1], abs=1e-4)
+
+    eventually(page, as_before)
     open_head(page, "0.0")
 
     def at_the_bottom() -> None:

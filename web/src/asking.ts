@@ -4,7 +4,7 @@ import type { Atlas } from './atlas/data';
 import { layerAndHead } from './core/address';
 import { toWire } from './core/anchors';
 import { waits } from './core/edits';
-import type { ModelInfo, Part, Reply, ReplyOf } from './core/protocol';
+import type { Ablated, ModelInfo, Part, Reply, ReplyOf } from './core/protocol';
 import { floats, type Tensors } from './core/safetensors';
 import { Transport, type Socket } from './core/transport';
 import { begin, readPart, withTokens, type Picture } from './picture';
@@ -33,6 +33,9 @@ interface Request {
   /** So many heads' arrays are still to come. */
   heads: number;
 }
+
+const withMore = (known: ReadonlyMap<string, Ablated>, more: Ablated[] = []) =>
+  more.length > 0 ? new Map([...known, ...more.map((row) => [row.head, row] as const)]) : known;
 
 export class Asking {
   #lab: Lab;
@@ -158,11 +161,12 @@ export class Asking {
   askAblations(): void {
     const about = this.#lab.aboutAnswers();
     if (!this.#lab.tracked.length || about === this.ablatedFor) return;
-    this.#lab.ablated = new Map();
+    this.#lab.ablated = this.#lab.ablatedBefore = new Map();
     this.ablatedFor = about;
     this.#transport?.ask('ablate', { ...this.#lab.state(), at: this.#lab.atRef(), tracked: this.#lab.tracked }, (reply) => {
       if (reply.part !== 'ablate') return;
-      this.#lab.ablated = new Map([...this.#lab.ablated, ...reply.effects.map(({ head, effect, p }) => [head, { effect, p }] as const)]);
+      this.#lab.ablated = withMore(this.#lab.ablated, reply.effects);
+      this.#lab.ablatedBefore = withMore(this.#lab.ablatedBefore, reply.before);
       this.#lab.ablationsLeft = reply.left;
     });
   }
@@ -301,7 +305,7 @@ export class Asking {
       this.#arrived.clear();
       [this.#next, this.#awaitsHead, this.#begunFor] = [null, false, ''];
       [this.#lab.shown, this.#lab.effect, this.#lab.curve, this.#lab.sharing, this.#lab.sharingError] = [null, null, null, null, null];
-      [this.#lab.ablated, this.#lab.ablationsLeft, this.ablatedFor] = [new Map(), null, ''];
+      [this.#lab.ablated, this.#lab.ablatedBefore, this.#lab.ablationsLeft, this.ablatedFor] = [new Map(), new Map(), null, ''];
     }
     if (this.#lab.special === 'start' && info.start === null) this.#lab.special = true;
     this.#lab.loading = null;

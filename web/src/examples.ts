@@ -1,7 +1,9 @@
 /** Texts one click away, each opening on a head that shows something. All figures on the page come from the model. */
+import type { Say } from './en/playground';
 
 export interface Example {
-  title: string;
+  /** Of its title in the catalogue. */
+  name: keyof Say['sentence']['example'];
   text: string;
   head: string;
   /** The token that looks and the one it looks at: its print, and which of its occurrences in the text (from 0). */
@@ -13,7 +15,7 @@ export interface Example {
 
 export const EXAMPLES: Example[] = [
   {
-    title: 'Find the main noun',
+    name: 'noun',
     text: 'The cat drank because it was thirsty',
     head: '13.8',
     query: [' it', 0],
@@ -21,7 +23,7 @@ export const EXAMPLES: Example[] = [
     tracked: [],
   },
   {
-    title: 'A value that turns the answer',
+    name: 'value',
     text: 'In France they speak French. In Italy they speak',
     head: '23.4',
     query: [' speak', 1],
@@ -29,7 +31,7 @@ export const EXAMPLES: Example[] = [
     tracked: [' Italian', ' French'],
   },
   {
-    title: 'A repeated name',
+    name: 'repeated',
     text: 'Mrs Dalloway met Mr Ramsay. Later that day, Mrs D',
     head: '18.6',
     query: [' D', 1],
@@ -37,7 +39,7 @@ export const EXAMPLES: Example[] = [
     tracked: ['allow'],
   },
   {
-    title: 'Code',
+    name: 'code',
     text: 'def add(a, b):\n    return a + b\n\ndef sub(a, b):\n    return a',
     head: '21.1',
     query: [' a', 2],
@@ -45,7 +47,7 @@ export const EXAMPLES: Example[] = [
     tracked: [' -', ' +'],
   },
   {
-    title: 'A list',
+    name: 'list',
     text: 'Buy milk, buy bread, buy eggs, buy',
     head: '17.5',
     query: [' buy', 2],
@@ -53,7 +55,7 @@ export const EXAMPLES: Example[] = [
     tracked: [' milk', ' cheese'],
   },
   {
-    title: 'Quotes',
+    name: 'quotes',
     text: 'She said: "I will come." Then he said: "I will',
     head: '5.6',
     query: [' "', 1],

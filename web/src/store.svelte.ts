@@ -5,10 +5,10 @@ import { Asking } from './asking';
 import { follow, fromCaret, fromRange, fromToken, toWire, type Anchor, type Place } from './core/anchors';
 import { editToWire, followEdit, roundShift, waits, withDrag, withTokens, type EditItem } from './core/edits';
 import { attendRow, headModel, type Drag, type Row } from './core/mechanism';
-import type { Edit, KnownModel, ModelInfo, Part, ReplyOf, Special, TokenRef, TokensReply, Tracked } from './core/protocol';
+import type { Ablated, Edit, KnownModel, ModelInfo, Part, ReplyOf, Special, TokenRef, TokensReply, Tracked } from './core/protocol';
 import type { Socket, Status } from './core/transport';
 import { withoutFirst } from './core/view';
-import { en } from './en';
+import { en } from './en/playground';
 import { EXAMPLES, type Example } from './examples';
 import { History } from './history.svelte';
 import type { Chosen } from './core/share';
@@ -72,7 +72,9 @@ export class Lab {
   /** The picture is late: all of it is the one before, or all but the open head. */
   stale: 'all' | 'rest' | null = $state(null);
   effect: (Effects & { before: Effects | null }) | null = $state.raw(null);
-  ablated: Map<string, { effect: number; p: number }> = $state.raw(new Map());
+  ablated: ReadonlyMap<string, Ablated> = $state.raw(new Map());
+  /** Without the edits; empty where there are none. */
+  ablatedBefore: ReadonlyMap<string, Ablated> = $state.raw(new Map());
   ablationsLeft: number | null = $state(null);
   curve: ReplyOf<'curve'> | null = $state.raw(null);
   whyParts: { about: string; reply: ReplyOf<'why'> | null; error: string | null } | null = $state.raw(null);

@@ -6,7 +6,7 @@ import { readFragment, toFragment } from '../src/atlas/address';
 import { at, axesOf, baselinesOf, firstAxes, isAxis, scaleOf, valuesOf } from '../src/atlas/axes';
 import { piecesOf, unitsOf } from '../src/atlas/context';
 import { rolesOf, type Atlas } from '../src/atlas/data';
-import { en } from '../src/atlas/en';
+import { en } from '../src/en/atlas';
 import { figure, tick } from '../src/atlas/format';
 import { placeOf, ranked, sorted, telling } from '../src/atlas/ranking';
 import { playgroundLink } from '../src/atlas/toplayground';

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { en } from '../src/lesson/instruments/en';
+import { en } from '../src/en/instruments';
 import { EXAMPLES, specialists, type Figures, type Kind } from '../src/lesson/instruments/measured';
 
 const figures = JSON.parse(readFileSync(new URL('../../src/qkvlab/course/figures.json', import.meta.url), 'utf8')) as Figures;

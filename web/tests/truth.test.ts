@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { percent, truthOf, type Seen } from '../src/core/truth';
-import { en } from '../src/en';
+import { en } from '../src/en/playground';
 import type { PredictionReply, PredictionRow } from '../src/core/protocol';
 
 const tokens = ['In', ' France', ' they', '.', ' Italy', ' speak'];

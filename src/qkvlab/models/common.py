@@ -1,6 +1,6 @@
 """What the families share: the call into the mechanism, with the specification filled in."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -35,10 +35,6 @@ def attend_layer(
     A tap says so with a method `wants_scores(layer)`; without it (a plain function) it sees them all.
     """
     wants = getattr(tap, "wants_scores", None)
-
-    def tap_here(name: str, array: Array, rows: range) -> Array:
-        return tap(f"layer.{layer}.{name}", array, rows)
-
     return attend(
         q,
         k,
@@ -46,5 +42,9 @@ def attend_layer(
         scale=spec.d_head**-0.5,
         causal=spec.causal,
         window=spec.window_of(layer),
-        tap=tap_here if wants is None or wants(layer) else None,
+        tap=partial(_tap_of, layer, tap) if wants is None or wants(layer) else None,
     )
+
+
+def _tap_of(layer: int, tap: Tap, name: str, array: Array, rows: range) -> Array:
+    return tap(f"layer.{layer}.{name}", array, rows)

@@ -70,16 +70,20 @@ def _effect(request: Request, rooms: Rooms, owner: Owner) -> Steps:
 
 
 def _ablate(request: Request, rooms: Rooms, owner: Owner) -> Steps:
-    """Every head ablated in turn, the strongest direct effect first."""
+    """Every head ablated in turn, the strongest direct effect first; with edits, then once more without them."""
 
     def steps(trace: Trace, at: int, ids: list[int]) -> Iterator[Reply | None]:
         direct = effects.direct_effects(trace, at, ids)
         order = sorted(trace.spec.heads(), key=lambda head: -abs(float(direct[head])))
-        for n, head in enumerate(order):
-            yield None
-            effect, p = effects.ablated(trace, head, at, ids)
-            row = {"head": str(head), "effect": effect, "p": p}
-            yield Reply("ablate", {"at": at, "effects": [row], "left": len(order) - 1 - n})
+        states = {"effects": trace} | ({"before": trace.with_edits([])} if trace.edits else {})
+        left = len(states) * len(order)
+        for name, state in states.items():
+            yield from running(state, state.spec.n_layer)
+            for head in order:
+                yield None
+                effect, p = effects.ablated(state, head, at, ids)
+                left -= 1
+                yield Reply("ablate", {"at": at, name: [{"head": str(head), "effect": effect, "p": p}], "left": left})
 
     return (yield from _on_trace(request, rooms, owner, steps))
 
@@ -107,13 +111,13 @@ def _on_trace(
     owner: Owner,
     steps: Callable[[Trace, int, list[int]], Iterator[Reply | None]],
 ) -> Steps:
-    """Steps on the whole trace of a request's state, with its edits, and room for one more such trace."""
+    """Steps on the whole trace of a request's state, with its edits, and room for one or (with edits) two more."""
     model = yield from rooms.models.opened(request.model)
     ids = effects.tracked_ids(model, request.tracked)
     scene = set_scene(request, model)
     if scene.at is None:
         return {}
-    with rooms.traces.lease(owner, 2 * trace_bytes(model, len(scene.tokens))) as lease:
+    with rooms.traces.lease(owner, (3 if scene.edits else 2) * trace_bytes(model, len(scene.tokens))) as lease:
         yield from lease.granted()
         trace = lease.trace(model, scene.tokens, scene.edits)
         yield from running(trace, model.spec.n_layer)
@@ -122,18 +126,23 @@ def _on_trace(
 
 
 def _why(request: Request, rooms: Rooms, owner: Owner) -> Steps:
-    """What wrote the score of one query with one key at one head."""
+    """What wrote the score of one query with one key at one head; with edits, also before."""
     model = yield from rooms.models.opened(request.model)
     head, scene = model.spec.head(request.head), set_scene(request, model)
     if scene.query is None or scene.key is None:
         return {}
-    with rooms.traces.lease(owner, trace_bytes(model, len(scene.tokens))) as lease:
+    with rooms.traces.lease(owner, (2 if scene.edits else 1) * trace_bytes(model, len(scene.tokens))) as lease:
         yield from lease.granted()
         trace = lease.trace(model, scene.tokens, scene.edits)
         yield from running(trace, head.layer + 1)
         found = why_score.why(trace, scene.query, scene.key, head).to_dict(WHY_PAIRS)
-    told = ("head", "score", "sum", "apart", "remainder", "components", "pairs")
-    yield Reply("why", {**{name: found[name] for name in told}, "query": scene.query, "key": scene.key})
+        told = {name: found[name] for name in ("head", "score", "sum", "apart", "remainder", "components", "pairs")}
+        if scene.edits:
+            plain = lease.trace(model, scene.tokens, ())
+            yield from running(plain, head.layer + 1)
+            was = why_score.why(plain, scene.query, scene.key, head).to_dict(WHY_PAIRS)
+            told["before"] = {name: was[name] for name in ("score", "components")}
+    yield Reply("why", {**told, "query": scene.query, "key": scene.key})
     return {}
 
 

@@ -175,7 +175,10 @@ def _words(sight: Sight) -> Reply:
     if key is None:
         key = int(overview.looks(sight.after, head.layer, sight.query)["top_key"][head.head])
     indices = [sight.query, key]
-    return Reply("words", {"head": str(head), **words.head_words(sight.after, head, indices, sight.query)})
+    fields = {"head": str(head), **words.head_words(sight.after, head, indices, sight.query)}
+    if sight.after is not sight.before:
+        fields["before"] = words.head_words(sight.before, head, indices, sight.query)
+    return Reply("words", fields)
 
 
 def _overview(trace: Trace) -> Iterator[Reply | None]:

@@ -213,17 +213,32 @@ export interface PredictionReply {
   tracked: PredictionRow[];
 }
 
-export interface WordsReply {
-  part: 'words';
-  head: string;
+/** What a head's values and its blend say. */
+export interface HeadWords {
   values: (WordsOf & { index: number })[];
   blend: WordsOf;
+}
+
+export interface WordsReply extends HeadWords {
+  part: 'words';
+  head: string;
+  /** Where there are edits: the same without them. */
+  before?: HeadWords;
+}
+
+/** A head's ablation: what the tracked answer loses by it, and how probable it is then. */
+export interface Ablated {
+  head: string;
+  effect: number;
+  p: number;
 }
 
 export interface AblateReply {
   part: 'ablate';
   at: number;
-  effects: { head: string; effect: number; p: number }[];
+  effects?: Ablated[];
+  /** The same without the edits, once all is measured with them. */
+  before?: Ablated[];
   left: number;
 }
 
@@ -253,6 +268,8 @@ export interface WhyReply {
   apart: Record<string, number>;
   remainder: number;
   components: Writer[];
+  /** Where there are edits: the score and its writers without them. */
+  before?: { score: number; components: Writer[] };
 }
 
 export interface OverviewReply {

@@ -1,7 +1,7 @@
 /** One sentence of the numbers on screen. Every clause holds of them, or it is not there. */
 import { hundredths, quoted } from './format';
 import type { Edit, PredictionReply } from './protocol';
-import type { Say } from '../en';
+import type { Say } from '../en/playground';
 
 export interface Seen {
   head: string;

@@ -6,7 +6,7 @@
 import type { Lane, ModelInfo, Reply, Welcome } from '../core/protocol';
 import type { Tensors } from '../core/safetensors';
 import { Transport, type Socket, type Status } from '../core/transport';
-import { en } from '../course/en';
+import { en } from '../en/course';
 import { readRecording, recordingName, type Recorded } from './recordings';
 
 export type Hear = (reply: Reply, tensors: Tensors) => void;

@@ -1,5 +1,5 @@
 /** The three formulas of the lesson, as terms; how a term is set stands in Term.svelte. */
-import type { en } from '../course/en';
+import type { en } from '../en/course';
 
 export type SymbolName = keyof typeof en.formula.symbol;
 export type FormulaName = keyof typeof en.formula.names;

@@ -1,5 +1,5 @@
-/** Everything that the instruments say, in English. */
-import { hundredths, quoted, significant } from '../../core/format';
+/** Every English sentence of the instruments of the lessons. A translation is another file of this shape. */
+import { hundredths, quoted, significant } from '../core/format';
 
 export const en = {
   waiting: 'The model is at work …',

@@ -1,4 +1,4 @@
-/** Every English sentence of the page, by panel. A translation is another file of this shape. */
+/** Every English sentence of the playground, by panel. A translation is another file of this shape. */
 
 export const en = {
   header: {
@@ -33,6 +33,14 @@ export const en = {
     fixed: 'The text, as it was saved',
     invitation: 'Type a sentence, or take an example.',
     examples: 'Examples',
+    example: {
+      noun: 'Find the main noun',
+      value: 'A value that turns the answer',
+      repeated: 'A repeated name',
+      code: 'Code',
+      list: 'A list',
+      quotes: 'Quotes',
+    },
     hideFirst: 'hide the first token',
     hideFirstHint: 'Leaves out the weight of the first token and renormalises the others. A view: the model computes with it.',
     start: 'start token',
@@ -171,6 +179,7 @@ export const en = {
     unpinned: (head: string) => `${head} is no longer pinned`,
     scatterAcross: 'largest weight of the query',
     before: (key: string, weight: string) => `(${key} ${weight} before)`,
+    effectBefore: (effect: string) => `(${effect} before)`,
     scatterUp: 'effect',
     scatter: 'Weight against effect',
     asTable: 'All heads as a table',
@@ -250,6 +259,7 @@ export const en = {
     handsOver: (token: string) => `${token} hands over`,
     self: (token: string) => `${token} itself hands over`,
     blendSays: 'the blend writes',
+    saidBefore: 'before the edits: ',
     nothing: 'nothing stands out',
     nothingHint: (sigma: number) => `No word of the vocabulary lies ${sigma} σ or more above the rest`,
     suppressed: 'what is suppressed',
