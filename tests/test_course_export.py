@@ -6,15 +6,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from page import PARTS, Served, read_frame
+from qkvlab.course import switched
 from qkvlab.course.export import export_course, requests
 from qkvlab.course.reachable import reachable
 from qkvlab.course.recorded import canonical, file_name, pack, unpack
+from qkvlab.course.tables import largest
+from qkvlab.edits import Ablate
 from qkvlab.errors import CourseError
 from terminal import run
 
 GOLDEN = Path(__file__).parent.parent / "web" / "tests" / "recorded.json"
+OPEN = {"lane": "open", "model": "smollm2"}
 VIEW = {"lane": "view", "model": "smollm2", "text": "The cat drank", "heads": ["13.8"], "parts": PARTS}
 INDEX = '<meta name="qkvlab-root" content="./" /><meta name="qkvlab-desk" content="live" /><script src="./assets/a.js">'
 
@@ -104,18 +110,72 @@ def test_nothing_is_left_of_an_export_that_fails(page: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("smollm2_path")
-def test_heads_are_recorded_in_every_set_of_their_layer_and_alone_in_others() -> None:
-    """Of each set of heads one request, in the order of the heads, as the page writes it."""
+def test_heads_are_recorded_in_every_set_of_every_layer_behind_every_token() -> None:
     plain = {**VIEW, "parts": ["prediction"], "edits": [], "at": [4, 8]}
     heard = [plain, {**plain, "at": 0}, {**plain, "edits": [off("3.2")]}]
-    found = {canonical(request): request for request in reachable(heard, [])}
-    sets = [(request["at"], [edit["where"] for edit in request["edits"]]) for request in found.values()]
-    own = [heads for at, heads in sets if at == [4, 8] and all(head.startswith("3.") for head in heads)]
-    assert len(own) == 512 and ["3.0", "3.7"] in own and ["3.7", "3.0"] not in own
-    assert sum(at == [4, 8] for at, _ in sets) == 512 + 29 * 18
-    assert sum(at == 0 for at, _ in sets) == 512
-    assert all(edit == off(edit["where"]) for request in found.values() for edit in request["edits"])
+    found = reachable(heard, [])
+    assert [(request["switched"], request["at"], request["edits"]) for request in found] == [
+        (layer, at, []) for layer in range(30) for at in ([4, 8], 0)
+    ]
+    assert len({file_name(request) for request in found}) == 60
     assert reachable(heard[:2], []) == []
+
+
+@pytest.mark.usefixtures("smollm2_path")
+def test_a_table_has_the_live_answer_to_every_set(served: Served, page: Path, tmp_path: Path) -> None:
+    """Read as web/src/lesson/switched.ts reads it."""
+    text, tracked = "The cat drank", [" milk", " water"]
+    view = {"lane": "view", "model": "smollm2", "text": text, "heads": ["0.0"], "parts": ["prediction"], "edits": []}
+    tables = [{**view, "tracked": tracked, "at": at, "switched": layer} for layer in (3, 29) for at in ([3, 7], None)]
+    assert export_course(tmp_path / "out", page=page, asked=[OPEN, *tables]) == 5
+    for table in tables:
+        (packed,) = unpack((tmp_path / "out" / "course" / "recorded" / file_name(table)).read_bytes())
+        frame = read_frame(packed)
+        ids = frame.arrays["ids"].tolist()
+        assert frame.part == "switched" and frame.arrays["most"].shape == (512, 6)
+        assert frame.arrays["p"].shape == frame.arrays["logit"].shape == (512, 6 + 3 + 2)
+        for number in (0, 1, 0b100010010, 511):
+            edits = [off(f"{table['switched']}.{head}") for head in range(9) if number >> head & 1]
+            with served.page() as asking:
+                live = asking.parts(**{**view, "tracked": tracked, "at": table["at"], "edits": edits})[
+                    "prediction"
+                ].reply
+            most = frame.arrays["most"][number].tolist()
+            listed = [*most, *frame.reply["earlier"], *frame.reply["tracked"]]
+            assert list(dict.fromkeys(listed[:9])) == [row["id"] for row in live["rows"]]
+            assert [row["id"] for row in live["tracked"]] == listed[9:]
+            for row in (*live["rows"], *live["tracked"]):
+                now, then = listed.index(row["id"]), ids.index(row["id"])
+                after = [float(frame.arrays[name][number, now]) for name in ("p", "logit")]
+                before = [float(frame.arrays[f"{name}_before"][then]) for name in ("p", "logit")]
+                assert after == pytest.approx([row["after"]["p"], row["after"]["logit"]], abs=2e-4), (table, number)
+                assert after[0] == pytest.approx(row["after"]["p"], abs=1e-5)
+                assert before == pytest.approx([row["before"]["p"], row["before"]["logit"]], abs=1e-4)
+                assert frame.reply["words"][then] == row["text"]
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral-window", "gpt2"])
+def test_many_sets_in_one_run_are_the_sets_one_by_one(
+    tiny_model: Any, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model(family)
+    trace = model.trace(ids=list(range(3, 12)), positions="all").run()
+    sets = [[head for head in range(model.spec.n_head) if number >> head & 1] for number in range(7)]
+    monkeypatch.setattr(switched, "ROWS", 3 * 9)  # three sets a run, and one left over
+    for layer in range(model.spec.n_layer):
+        found = np.concatenate(list(switched.logits_without(trace, layer, sets)))
+        for off, logits in zip(sets, found, strict=True):
+            alone = trace.with_edits([Ablate(where=f"{layer}.{head}") for head in off]).logits
+            np.testing.assert_allclose(logits, alone, atol=1e-5, rtol=1e-5)
+    assert np.abs(found[0] - found[6]).max() > 1e-3
+
+
+@given(st.integers(1, 3), st.integers(1, 700), st.integers(1, 6), st.randoms())
+def test_the_largest_are_those_of_a_sort(rows: int, columns: int, n: int, random: Any) -> None:
+    logits = np.asarray([[random.uniform(-9, 9) for _ in range(columns)] for _ in range(rows)], np.float32)
+    n = min(n, columns)
+    found = np.take_along_axis(logits, largest(logits, n), axis=1)
+    assert (found == -np.sort(-logits, axis=1)[:, :n]).all()
 
 
 def off(head: str) -> dict[str, Any]:

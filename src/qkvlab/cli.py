@@ -262,12 +262,12 @@ def export_(folder: Path, force: bool) -> None:
     """Write the course as a folder that any static host serves.
 
     It holds the page, the lessons, and the model's recorded answers to what the lessons ask. What acts within one
-    head is computed in the page. Typing a text, and many heads off at once, need the program.
+    head is computed in the page; only typing a text needs the program. Takes some minutes.
     """
     from .course.export import export_course
 
     count = export_course(folder, force=force, say=say)
-    click.echo(f"wrote {folder} with {count} recorded answers; any file server shows it")
+    click.echo(f"wrote {folder} with {count} recordings; any file server shows it")
 
 
 for command in (inspect, weights, circuits, group, atlas):

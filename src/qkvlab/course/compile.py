@@ -135,10 +135,12 @@ def _figures(folder: Path) -> dict[str, Any]:
 def _compiled(folder: Path, lesson: Lesson) -> dict[str, Any]:
     front = {key: value for key, value in lesson.front.items() if key not in ("narrated", "card")}
     front |= {key: _art(folder, front[key]) for key in ("hero", "spotlight")}
+    if front["hero"]:
+        front["hero"] |= {"narrow": _art(folder, lesson.front["card"])}
     return {**front, "sections": lesson.sections, "cues": lesson.cues, "badges": _badges(lesson)}
 
 
-def _art(folder: Path, name: str | None) -> dict[str, str] | None:
+def _art(folder: Path, name: str | None) -> dict[str, Any] | None:
     """An illustration in both themes, and what it shows in words."""
     if not name:
         return None

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..server.app import PAGE, page_from
 from ..server.rooms import furnish
 from .reachable import reachable
 from .recorded import Reader, file_name, record
+from .tables import record_tables
 
 HERE = Path(__file__).parent
 MARK = "course/static.json"
@@ -49,7 +51,7 @@ def export_course(
     target: Path, *, force: bool = False, page: Path = PAGE, asked: list[dict[str, Any]] | None = None,
     say: Say = lambda line: None,
 ) -> int:  # fmt: skip
-    """Write the folder; returns how many answers it holds. It appears whole or not at all.
+    """Write the folder; returns how many recordings it holds. It appears whole or not at all.
 
     Raises CourseError where the page is not built, the folder has other things in it, or it cannot be written.
     """
@@ -103,10 +105,16 @@ def _record_all(asked: list[dict[str, Any]], fresh: Path, say: Say) -> None:
     rooms, reader = furnish("smollm2"), Reader()
     folder = fresh / "course" / "recorded"
     folder.mkdir()
+    views = [request for request in asked if "switched" not in request]
     with one_blas_thread():  # as the server's worker computes
-        for number, request in enumerate(asked, 1):
-            (folder / file_name(request)).write_bytes(record(request, rooms, reader))
-            say(f"recorded {number} of {len(asked)}: {request['lane']} {request.get('text', request.get('model', ''))}")
+        recorded = chain(
+            ((request, record(request, rooms, reader)) for request in views),
+            record_tables([request for request in asked if "switched" in request], rooms, reader),
+        )
+        for number, (request, answer) in enumerate(recorded, 1):
+            (folder / file_name(request)).write_bytes(answer)
+            what = f"layer {request['switched']} of" if "switched" in request else request["lane"]
+            say(f"recorded {number} of {len(asked)}: {what} {request.get('text', request.get('model', ''))}")
     day = datetime.now(UTC).date().isoformat()
     mark = {"version": __version__, "day": day, "recorded": sorted(path.stem for path in folder.iterdir())}
     (fresh / MARK).write_text(json.dumps(mark), encoding="utf-8")

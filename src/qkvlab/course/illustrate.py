@@ -55,8 +55,9 @@ def hero(trace: Trace, colours: Palette) -> str:
     asks = {"q": "what am I looking for?", "k": "what can others find me by?", "v": "what do I hand over?"}
     parts = [
         words('" it"', 40, 128, 30, colours["ink"], weight=700),
-        words("x, 576 numbers, as attention reads it in layer 13; the longest are cut", 40, 62, 15, colours["soft"]),
+        words("x, 576 numbers, as attention reads it in layer 13", 40, 62, 15, colours["soft"]),
         strip(x, 130, 80, 330, 76, colours["soft"]),
+        words("the longest are cut", 130, 182, 14, colours["soft"]),
     ]
     for row, (hat, vector) in enumerate(vectors.items()):
         y = 30 + 72 * row
@@ -72,7 +73,7 @@ def hero(trace: Trace, colours: Palette) -> str:
 
 
 def card(trace: Trace, colours: Palette) -> str:
-    """The same without its captions, to be read at 360 pixels."""
+    """The same without its captions, to be read at 360 pixels: on the map, and for the hero on a phone."""
     x, vectors = projected(trace)
     parts = [words('" it"', 4, 198, 42, colours["ink"], weight=700), strip(x, 116, 128, 260, 112, colours["soft"])]
     for row, (hat, vector) in enumerate(vectors.items()):

@@ -1,12 +1,10 @@
 """What a reader of an export may ask beyond what was heard: heads switched off together, and one head to drag."""
 
 import json
-from collections.abc import Iterable, Iterator
-from itertools import combinations
+from collections.abc import Iterator
 from typing import Any
 
 from ..model import open_model
-from ..spec import ModelSpec
 
 Request = dict[str, Any]
 SETTLED: Request = {"lane": "view", "edits": [], "query": None, "key": None, "at": None, "tracked": []}
@@ -21,30 +19,16 @@ def reachable(heard: list[Request], blocks: list[dict[str, Any]]) -> list[Reques
 
 
 def _switched(heard: list[Request]) -> Iterator[Request]:
-    """Where heads were switched off: in their layer every set of them, behind every token that was heard; in every
-    other layer one and all but one."""
+    """Where heads were switched off: every set of heads of every layer, behind every token that was heard, as tables
+    (tables.py)."""
     predictions = [request for request in heard if request.get("parts") == ["prediction"]]
-    switched = [request for request in predictions if request["edits"]]
-    if not switched:
+    switched = next((request for request in predictions if request["edits"]), None)
+    if switched is None:
         return
-    first = switched[0]
-    spec = open_model(first["model"]).spec
-    layer = int(first["edits"][0]["where"].split(".")[0])
-    behind = {json.dumps(request["at"]): request for request in predictions if request["text"] == first["text"]}
-    for heads in _sets(spec, layer, range(spec.n_head + 1)):  # all tokens of one set: the model runs once for them
-        yield from (_without(request, heads) for request in behind.values())
-    for at in range(spec.n_layer):
-        if at != layer:
-            yield from (_without(first, heads) for heads in _sets(spec, at, (1, spec.n_head - 1)))
-
-
-def _without(request: Request, heads: list[str]) -> Request:
-    return {**request, "edits": [{"kind": "ablate", "where": head, "to": "zero", "strength": 1} for head in heads]}
-
-
-def _sets(spec: ModelSpec, layer: int, sizes: Iterable[int]) -> Iterator[list[str]]:
-    names = [f"{layer}.{head}" for head in range(spec.n_head)]
-    return (list(chosen) for size in sizes for chosen in combinations(names, size))
+    spec = open_model(switched["model"]).spec
+    behind = {json.dumps(request["at"]): request for request in predictions if request["text"] == switched["text"]}
+    for layer in range(spec.n_layer):
+        yield from ({**request, "edits": [], "switched": layer} for request in behind.values())
 
 
 def _opened(settings: dict[str, Any]) -> Request:

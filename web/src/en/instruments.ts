@@ -88,7 +88,6 @@ export const en = {
     keep: 'Keep only',
     caption: (word: string) => `The next word after ${quoted(word)}`,
     off: (n: number, of: number) => (n === 0 ? `All ${of} heads of this layer are on.` : `${n} of ${of} heads of this layer are off.`),
-    some: 'What is grey here was not recorded with this page. The program computes every choice.',
     toggle: (head: string, off: boolean) => `Head ${head} is ${off ? 'off' : 'on'}`,
   },
   asTable: 'As a table',

@@ -7,7 +7,8 @@ import type { Lane, ModelInfo, Reply, Welcome } from '../core/protocol';
 import type { Tensors } from '../core/safetensors';
 import { Transport, type Socket, type Status } from '../core/transport';
 import { en } from '../en/course';
-import { readRecording, recordingName, type Recorded } from './recordings';
+import { readRecording, recordingName, type Answer, type Recorded } from './recordings';
+import { answersWithout, placeOf } from './switched';
 
 export type Hear = (reply: Reply, tensors: Tensors) => void;
 
@@ -105,7 +106,9 @@ export class Desk {
 
   /** Whether a request, with all its fields, can be answered: recordings hold so many and no more. */
   holds(lane: string, fields: object): boolean {
-    return this.kept?.names.has(recordingName(lane, fields).replace('.bin', '')) ?? true;
+    if (!this.kept) return true;
+    const table = placeOf(lane, fields);
+    return has(this.kept, recordingName(lane, fields)) || (table !== null && has(this.kept, table.name));
   }
 
   /** A probe is gone. */
@@ -161,16 +164,24 @@ export function liveDesk(url: string, onStatus: (status: Status) => void, connec
 /** A desk on recordings: what was not recorded is an error that says so. `kept` are those there are, where that is known. */
 export function recordedDesk(folder: string, kept: Recorded | null = null, bring: (url: string) => Promise<ArrayBuffer | null> = fetched): Desk {
   const fail = (hear: Hear, kind: string, message: string) => hear({ id: 0, lane: 'view', part: 'error', kind, message }, new Map());
+  const read = async (lane: string, fields: object): Promise<Answer[] | null> => {
+    const found = placeOf(lane, fields);
+    const table = found && (kept === null || has(kept, found.name)) ? found : null;
+    const buffer = await bring(folder + (table ? table.name : recordingName(lane, fields)));
+    if (!buffer) return null;
+    const answers = readRecording(buffer);
+    return table ? answersWithout(table.set, answers[0]!) : answers;
+  };
   const ask = async (lane: string, fields: object, hear: Hear) => {
-    const answers = await bring(folder + recordingName(lane, fields))
-      .then((buffer) => (buffer ? readRecording(buffer) : null))
-      .catch(() => []);
+    const answers = await read(lane, fields).catch(() => []);
     if (answers === null) return fail(hear, 'NotRecorded', en.desk.notRecorded);
     if (!ENDS.includes(answers.at(-1)?.reply.part ?? '')) return fail(hear, 'BrokenRecording', en.desk.broken);
     for (const { reply, tensors } of answers) hear(reply, tensors);
   };
   return new Desk({ ask: (lane, fields, hear) => void ask(lane, fields, hear) }, false, kept);
 }
+
+const has = (kept: Recorded, name: string) => kept.names.has(name.replace('.bin', ''));
 
 async function fetched(url: string): Promise<ArrayBuffer | null> {
   const response = await fetch(url);

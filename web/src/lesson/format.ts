@@ -64,6 +64,8 @@ export interface Art {
   light: string;
   dark: string;
   alt: string;
+  /** The same for a narrow screen, where there is such a form. */
+  narrow?: Art | null;
 }
 
 export interface Lesson {

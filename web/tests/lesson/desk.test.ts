@@ -221,6 +221,49 @@ describe('recordings', () => {
     expect(desk.holds('view', { text: 'new' })).toBe(true); // not known before it is asked
   });
 
+  test('answer for every set of a layer’s heads from one table', async () => {
+    const off = (...heads: string[]) => heads.map((where) => ({ kind: 'ablate', where, to: 'zero', strength: 1 }));
+    const view = { text: 'a b', at: null, edits: [] as object[], parts: ['prediction'] };
+    const name = recordingName('view', { ...view, switched: 2 });
+    const columns = 2 + 1 + 1; // two most probable words here, one before, one that is followed
+    const rows = (from: number) => Float32Array.from({ length: 4 * columns }, (_, i) => from + i);
+    const table = frame({ part: 'switched', tokens: { part: 'tokens', at: 1 }, earlier: [7], tracked: [9], words: [' x', ' y', ' z', ' w'] }, [
+      { name: 'most', dtype: 'I32', shape: [4, 2], data: Int32Array.of(7, 8, 7, 8, 8, 5, 8, 7) },
+      { name: 'ids', dtype: 'I32', shape: [4], data: Int32Array.of(5, 7, 8, 9) },
+      { name: 'p', dtype: 'F32', shape: [4, columns], data: rows(0) },
+      { name: 'logit', dtype: 'F32', shape: [4, columns], data: rows(100) },
+      { name: 'p_before', dtype: 'F32', shape: [4], data: Float32Array.of(0.5, 0.25, 0.125, 0) },
+      { name: 'logit_before', dtype: 'F32', shape: [4], data: Float32Array.of(1, 2, 3, 4) },
+    ]);
+    const kept = { version: '1', day: '2026-11-30', names: new Set([name.slice(0, -4)]) };
+    const desk = recordedDesk('', kept, (url) => Promise.resolve(url === name ? recording(table) : null));
+    const heard = (edits: object[]) =>
+      new Promise<Reply[]>((resolve) => {
+        const replies: Reply[] = [];
+        desk.ask({}, 'view', { ...view, edits }, (reply) => {
+          replies.push(reply);
+          if (reply.part === 'done' || reply.part === 'error') resolve(replies);
+        });
+      });
+    const [tokens, prediction, done] = await heard(off('2.1'));
+    expect([tokens!.part, done!.part]).toEqual(['tokens', 'done']);
+    expect(prediction).toMatchObject({
+      at: 1,
+      rows: [
+        { id: 8, text: ' z', before: { p: 0.125, logit: 3 }, after: { p: 8, logit: 108 } },
+        { id: 5, text: ' x', before: { p: 0.5, logit: 1 }, after: { p: 9, logit: 109 } },
+        { id: 7, text: ' y', before: { p: 0.25, logit: 2 }, after: { p: 10, logit: 110 } },
+      ],
+      tracked: [{ id: 9, text: ' w', before: { p: 0, logit: 4 }, after: { p: 11, logit: 111 } }],
+    });
+    const [, both] = await heard(off('2.0', '2.1'));
+    expect(both).toMatchObject({ rows: [{ id: 8, after: { p: 12 } }, { id: 7, after: { p: 13 } }] });
+    expect((await heard(off('2.0', '3.1')))[0]).toMatchObject({ part: 'error', kind: 'NotRecorded' });
+    const mean = off('2.0').map((edit) => ({ ...edit, to: 'mean' }));
+    expect((await heard(mean))[0]).toMatchObject({ part: 'error', kind: 'NotRecorded' });
+    expect([desk.holds('view', { ...view, edits: off('2.0') }), desk.holds('view', { ...view, edits: off('3.0') })]).toEqual([true, false]);
+  });
+
   test('know what they hold, where the folder says it', () => {
     const names = new Set([recordingName('view', { text: 'kept' }).slice(0, -4)]);
     const desk = recordedDesk('', { version: '1', day: '2026-11-24', names });
