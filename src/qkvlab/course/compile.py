@@ -135,17 +135,18 @@ def _figures(folder: Path) -> dict[str, Any]:
 def _compiled(folder: Path, lesson: Lesson) -> dict[str, Any]:
     front = {key: value for key, value in lesson.front.items() if key not in ("narrated", "card")}
     front |= {key: _art(folder, front[key]) for key in ("hero", "spotlight")}
-    if front["hero"]:
-        front["hero"] |= {"narrow": _art(folder, lesson.front["card"])}
     return {**front, "sections": lesson.sections, "cues": lesson.cues, "badges": _badges(lesson)}
 
 
 def _art(folder: Path, name: str | None) -> dict[str, Any] | None:
-    """An illustration in both themes, and what it shows in words."""
+    """An illustration in both themes, what it shows in words, and its form for a narrow screen where there is one."""
     if not name:
         return None
     alt = _text(folder / "art" / f"{name}.txt").strip()
-    return {"light": f"art/{name}-light.svg", "dark": f"art/{name}-dark.svg", "alt": alt}
+    narrow = f"{name}-narrow" if (folder / "art" / f"{name}-narrow.txt").is_file() else None
+    return {
+        "light": f"art/{name}-light.svg", "dark": f"art/{name}-dark.svg", "alt": alt, "narrow": _art(folder, narrow),
+    }  # fmt: skip
 
 
 def _badges(lesson: Lesson) -> list[str]:

@@ -72,8 +72,8 @@ def hero(trace: Trace, colours: Palette) -> str:
     return framed(parts, 250, colours)
 
 
-def card(trace: Trace, colours: Palette) -> str:
-    """The same without its captions, to be read at 360 pixels: on the map, and for the hero on a phone."""
+def hero_narrow(trace: Trace, colours: Palette) -> str:
+    """The same without its captions, to be read at 360 pixels; also on the course map."""
     x, vectors = projected(trace)
     parts = [words('" it"', 4, 198, 42, colours["ink"], weight=700), strip(x, 116, 128, 260, 112, colours["soft"])]
     for row, (hat, vector) in enumerate(vectors.items()):
@@ -90,31 +90,49 @@ def card(trace: Trace, colours: Palette) -> str:
 
 def spotlight(trace: Trace, colours: Palette) -> str:
     """Where the last word looks at head 23.4, and what the value it finds hands over, in words."""
+    return looking(trace, colours, first=0, scale=1)
+
+
+def spotlight_narrow(trace: Trace, colours: Palette) -> str:
+    """The end of the sentence alone, to be read at 360 pixels."""
+    return looking(trace, colours, first=6, scale=2.4)
+
+
+def looking(trace: Trace, colours: Palette, first: int, scale: Number) -> str:
+    """The tokens from `first` on, `scale` times as large as 20 pixels."""
     query = len(trace) - 1
     weights = trace.weights("23.4")[query]
     key = int(weights.argmax())
     said = questions.ask(trace, key, "23.4", top=3).hands_over
     assert said is not None, "SmolLM2 has an output head"
     handed = [word.text.strip() for word in said.promotes[:3]]
-    parts, x, middles = [], 40.0, []
+    parts, x, middles = [], 40.0, {}
+    if first > 0:
+        parts.append(words("…", x, 120 * scale, 20 * scale, colours["ink"]))
+        x += 24 * scale
     for token, text in enumerate(trace.tokens):
-        width = 11.4 * len(text)
+        if token < first:
+            continue
+        width = 11.4 * scale * len(text)
         colour = colours["q"] if token == query else colours["k"] if token == key else colours["ink"]
-        parts.append(
-            words(text.strip(), x + width / 2, 120, 20, colour, "middle", 700 if token in (query, key) else 400)
-        )
-        middles.append(x + width / 2)
-        x += width + 8
+        weight = 700 if token in (query, key) else 400
+        parts.append(words(text.strip(), x + width / 2, 120 * scale, 20 * scale, colour, "middle", weight))
+        middles[token] = x + width / 2
+        x += width + 8 * scale
     for token, share in enumerate(weights.tolist()):
-        if token != query and share > 0.01:
-            a, b = middles[query], middles[token]
+        if token in middles and token != query and share > 0.01:
+            a, b, low, top = middles[query], middles[token], 98 * scale, 30 * scale
             parts.append(
-                f'<path d="M{a:.0f} 98C{a:.0f} 30 {b:.0f} 30 {b:.0f} 98" fill="none" stroke="{colours["k"]}" '
-                f'stroke-width="{1 + 6 * share:.1f}" stroke-opacity="{0.35 + 0.65 * share:.2f}"/>'
+                f'<path d="M{a:.0f} {low:.0f}C{a:.0f} {top:.0f} {b:.0f} {top:.0f} {b:.0f} {low:.0f}" fill="none" '
+                f'stroke="{colours["k"]}" stroke-width="{scale * (1 + 6 * share):.1f}" '
+                f'stroke-opacity="{0.35 + 0.65 * share:.2f}"/>'
             )
-    parts.append(words(f"{weights[key]:.2f}", (middles[query] + middles[key]) / 2, 36, 16, colours["k"], "middle", 700))
-    parts.append(words("hands over: " + " · ".join(handed), middles[key], 160, 17, colours["v"], "middle", 700))
-    return framed(parts, 184, colours)
+    between = (middles[query] + middles[key]) / 2
+    parts.append(words(f"{weights[key]:.2f}", between, 36 * scale, 16 * scale, colours["k"], "middle", 700))
+    told, size = "hands over: " + " · ".join(handed), min(17 * scale, 34)
+    middle = max(middles[key], 40 + 0.33 * size * len(told))
+    parts.append(words(told, middle, 160 * scale, size, colours["v"], "middle", 700))
+    return framed(parts, round(184 * scale), colours)
 
 
 def framed(parts: Sequence[str], height: int, colours: Palette) -> str:
@@ -128,11 +146,16 @@ PICTURES: dict[str, tuple[str, Callable[[Trace, Palette], str], str]] = {
         'The vector x of the token "it" in layer 13 of SmolLM2, and the three vectors that W_q, W_k and W_v of head '
         "13.8 make of it: its query, its key and its value, drawn as bars from the model's own numbers.",
     ),
-    "card": (CAT, card, 'The vector x of the token "it", and its query, key and value at head 13.8 of SmolLM2.'),
+    "hero-narrow": (
+        CAT, hero_narrow, 'The vector x of the token "it", and its query, key and value at head 13.8 of SmolLM2.',
+    ),
     "spotlight": (
         ITALY, spotlight,
         'In "In France they speak French. In Italy they speak", head 23.4 looks from the last word at "Italy"; the '
         "value of that token hands over the words Italians, Italian and Italy.",
+    ),
+    "spotlight-narrow": (
+        ITALY, spotlight_narrow, 'Head 23.4 looks from the last word of "In Italy they speak" at "Italy".',
     ),
 }  # fmt: skip
 
