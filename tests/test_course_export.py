@@ -126,7 +126,7 @@ def test_a_table_has_the_live_answer_to_every_set(served: Served, page: Path, tm
     """Read as web/src/lesson/switched.ts reads it."""
     text, tracked = "The cat drank", [" milk", " water"]
     view = {"lane": "view", "model": "smollm2", "text": text, "heads": ["0.0"], "parts": ["prediction"], "edits": []}
-    tables = [{**view, "tracked": tracked, "at": at, "switched": layer} for layer in (3, 29) for at in ([3, 7], None)]
+    tables = [{**view, "tracked": tracked, "at": at, "switched": layer} for layer in (27, 29) for at in ([3, 7], None)]
     assert export_course(tmp_path / "out", page=page, asked=[OPEN, *tables]) == 5
     for table in tables:
         (packed,) = unpack((tmp_path / "out" / "course" / "recorded" / file_name(table)).read_bytes())
