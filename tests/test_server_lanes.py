@@ -272,9 +272,12 @@ def test_ablation_streams_the_strongest_first(page: Page, smollm2: Any) -> None:
 def test_with_edits_every_head_is_ablated_without_them_too(
     page: Page, smollm2: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own, some = effects.ablated, ("23.4", "0.0", "29.8")  # the others, 540 runs in all, are only counted
-    counted = lambda trace, head, at, ids: own(trace, head, at, ids) if str(head) in some else (0.0, 0.0)  # noqa: E731
-    monkeypatch.setattr(effects, "ablated", counted)
+    own, some = effects.ablated, ("23.4", "0.0", "29.8")
+
+    def only_some(trace: Any, head: Any, at: int, ids: list[int]) -> tuple[float, float]:
+        return own(trace, head, at, ids) if str(head) in some else (0.0, 0.0)  # the others, 534, are only counted
+
+    monkeypatch.setattr(effects, "ablated", only_some)
     mute = {"kind": "mute", "where": "23.4", "key": span(ITALY, " Italy")}
     asked = {"lane": "ablate", "model": "smollm2", "text": ITALY, "tracked": [" Italian"], "edits": [mute]}
     replies = [frame.reply for frame in page.ask(**asked)[:-1]]

@@ -3,12 +3,15 @@
 import logging
 import time
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from .. import circuits, effects, overview, sharing, why_score
 from .._shapes import Array
 from ..errors import QkvLabError
+from ..spec import Head
 from ..trace import Trace
 from .describe import describe
 from .protocol import Reply, Request
@@ -71,21 +74,24 @@ def _effect(request: Request, rooms: Rooms, owner: Owner) -> Steps:
 
 def _ablate(request: Request, rooms: Rooms, owner: Owner) -> Steps:
     """Every head ablated in turn, the strongest direct effect first; with edits, then once more without them."""
+    order: list[Head] = []
 
-    def steps(trace: Trace, at: int, ids: list[int]) -> Iterator[Reply | None]:
-        direct = effects.direct_effects(trace, at, ids)
-        order = sorted(trace.spec.heads(), key=lambda head: -abs(float(direct[head])))
-        states = {"effects": trace} | ({"before": trace.with_edits([])} if trace.edits else {})
-        left = len(states) * len(order)
-        for name, state in states.items():
-            yield from running(state, state.spec.n_layer)
-            for head in order:
-                yield None
-                effect, p = effects.ablated(state, head, at, ids)
-                left -= 1
-                yield Reply("ablate", {"at": at, name: [{"head": str(head), "effect": effect, "p": p}], "left": left})
+    def steps(name: str, trace: Trace, at: int, ids: list[int]) -> Iterator[Reply | None]:
+        if not order:
+            direct = effects.direct_effects(trace, at, ids)
+            order.extend(sorted(trace.spec.heads(), key=lambda head: -abs(float(direct[head]))))
+        later = len(order) if trace.edits else 0
+        for n, head in enumerate(order):
+            yield None
+            effect, p = effects.ablated(trace, head, at, ids)
+            row = {"head": str(head), "effect": effect, "p": p}
+            yield Reply("ablate", {"at": at, name: [row], "left": later + len(order) - 1 - n})
 
-    return (yield from _on_trace(request, rooms, owner, steps))
+    model = yield from rooms.models.opened(request.model)
+    yield from _on_trace(request, rooms, owner, partial(steps, "effects"))
+    if set_scene(request, model).edits:
+        yield from _on_trace(replace(request, edits=()), rooms, owner, partial(steps, "before"))
+    return {}
 
 
 def _curve(request: Request, rooms: Rooms, owner: Owner) -> Steps:
@@ -111,13 +117,13 @@ def _on_trace(
     owner: Owner,
     steps: Callable[[Trace, int, list[int]], Iterator[Reply | None]],
 ) -> Steps:
-    """Steps on the whole trace of a request's state, with its edits, and room for one or (with edits) two more."""
+    """Steps on the whole trace of a request's state, with its edits, and room for one more such trace."""
     model = yield from rooms.models.opened(request.model)
     ids = effects.tracked_ids(model, request.tracked)
     scene = set_scene(request, model)
     if scene.at is None:
         return {}
-    with rooms.traces.lease(owner, (3 if scene.edits else 2) * trace_bytes(model, len(scene.tokens))) as lease:
+    with rooms.traces.lease(owner, 2 * trace_bytes(model, len(scene.tokens))) as lease:
         yield from lease.granted()
         trace = lease.trace(model, scene.tokens, scene.edits)
         yield from running(trace, model.spec.n_layer)

@@ -1,4 +1,5 @@
 /** Edits as the page keeps them: anchored to characters, switched on or off, told in a few words. */
+import { en } from '../en/core';
 import { follow, locate, toWire, type Place, type Range } from './anchors';
 import type { Edit } from './protocol';
 
@@ -98,48 +99,37 @@ export function describe(item: EditItem, tokens: readonly string[], offsets: rea
 }
 
 function inWords(edit: Edit<string>): string {
+  const say = en.edit;
   switch (edit.kind) {
     case 'shift-key':
-      return `drag key ${edit.token} in K/V ${edit.kv_head}`;
+      return say.shiftKey(edit.token, edit.kv_head);
     case 'swap-value':
-      return `${edit.token} hands over the value of ${edit.source} in K/V ${edit.kv_head}`;
+      return say.swapValue(edit.token, edit.source, edit.kv_head);
     case 'share-kv':
-      return `share K/V in ${layers(edit.first_layer, edit.last_layer)}${shared(edit.n_kv_head)}`;
+      return say.shareKv(layers(edit.first_layer, edit.last_layer), edit.n_kv_head);
     case 'shift-query':
-      return `drag q of ${edit.query} in ${edit.head}`;
+      return say.shiftQuery(edit.query, edit.head);
     case 'aim-query':
-      return `aim q of ${edit.query} at ${edit.key} in ${edit.head}`;
+      return say.aimQuery(edit.query, edit.key, edit.head);
     case 'tie':
-      return `tie keys to queries in ${place(edit.where)}`;
+      return say.tie(place(edit.where));
     case 'stop-rotation':
-      return `stop rotation in ${place(edit.where)}`;
+      return say.stopRotation(place(edit.where));
     case 'mute':
-      return `mute ${edit.key}${edit.query === null ? '' : ` for ${edit.query}`} in ${place(edit.where)}`;
+      return say.mute(edit.key, edit.query, place(edit.where));
     case 'strengthen':
-      return `${byAmount(edit.amount)} in ${place(edit.where)}: ${edit.query} → ${edit.key}`;
+      return say.strengthen(edit.amount, place(edit.where), edit.query, edit.key);
     case 'scale-scores':
-      return `scores × ${edit.factor} in ${place(edit.where)}`;
+      return say.scaleScores(edit.factor, place(edit.where));
     case 'ablate':
-      return `ablate ${place(edit.where)}${target(edit.to)}`;
+      return say.ablate(place(edit.where), typeof edit.to === 'string' ? edit.to : 'vector');
   }
 }
 
-function shared(n_kv_head: number): string {
-  return n_kv_head > 1 ? ` as ${n_kv_head}` : '';
-}
-
-function byAmount(amount: number): string {
-  return `${amount < 0 ? 'weaken' : 'strengthen'} by ${Math.abs(amount)}`;
-}
-
-function target(to: 'zero' | 'mean' | number[]): string {
-  return to === 'zero' ? '' : to === 'mean' ? ' to its mean' : ' to a vector';
-}
-
 function place(where: string): string {
-  return where === 'all' ? 'all heads' : where.includes('.') ? where : `layer ${where}`;
+  return where === 'all' ? en.edit.everywhere : where.includes('.') ? where : en.edit.layer(where);
 }
 
 function layers(first: number, last: number): string {
-  return first === last ? `layer ${first}` : `layers ${first}–${last}`;
+  return first === last ? en.edit.layer(first) : en.edit.layers(first, last);
 }

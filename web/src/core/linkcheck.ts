@@ -1,4 +1,5 @@
 /** What a link may hold: every value checked by a table before anything of it is used. */
+import { en } from '../en/core';
 import type { Edit, EditKind, Special, TokenRef, Tracked } from './protocol';
 
 /** The state as links write it: tokens as the wire names them. */
@@ -19,6 +20,8 @@ export interface Shared {
 export class LinkError extends Error {
   override name = 'LinkError';
 }
+
+const MOST_EDITS = 64;
 
 type Values = Record<string, unknown>;
 type Check = (value: unknown) => boolean;
@@ -64,19 +67,19 @@ const STATE: { [F in Exclude<keyof Shared, 'edits'>]: Check } = {
 /** The state of a link. Raises LinkError, naming what is wrong; what a state does not have is left out. */
 export function readShared(state: unknown): Shared {
   const values = isObject(state) ? state : {};
-  const read = checked(values, STATE, 'the state');
+  const read = checked(values, STATE, en.link.state);
   const edits = values['edits'];
-  if (!Array.isArray(edits) || edits.length > 64) throw new LinkError('the link needs a list of at most 64 edits');
+  if (!Array.isArray(edits) || edits.length > MOST_EDITS) throw new LinkError(en.link.edits(MOST_EDITS));
   return { ...read, edits: edits.map(readItem) } as Shared;
 }
 
 function readItem(item: unknown): { edit: Edit; on: boolean } {
   const { edit, on } = isObject(item) ? item : {};
-  if (!isObject(edit) || typeof on !== 'boolean') throw new LinkError('an edit of the link is malformed');
+  if (!isObject(edit) || typeof on !== 'boolean') throw new LinkError(en.link.edit);
   const kind = edit['kind'];
   if (typeof kind !== 'string' || !Object.hasOwn(EDITS, kind)) {
     const got = JSON.stringify(kind)?.slice(0, 40);
-    throw new LinkError(`the link has an edit ${got}; known are ${Object.keys(EDITS).join(', ')}`);
+    throw new LinkError(en.link.kind(got, Object.keys(EDITS).join(', ')));
   }
   const checks = { ...EDITS[kind as EditKind], strength: isShare };
   return { edit: { kind, ...checked(edit, checks, kind) } as unknown as Edit, on };
@@ -86,8 +89,8 @@ function checked(values: Values, checks: Record<string, Check>, what: string): V
   const entries = Object.entries(checks).map(([name, fits]) => {
     const value = Object.hasOwn(values, name) ? values[name] : undefined;
     if (fits(value)) return [name, value];
-    const got = JSON.stringify(value)?.slice(0, 40) ?? 'nothing';
-    throw new LinkError(`${what} in the link has no valid ${name}: ${got}`);
+    const got = JSON.stringify(value)?.slice(0, 40) ?? en.link.nothing;
+    throw new LinkError(en.link.field(what, name, got));
   });
   return Object.fromEntries(entries) as Values;
 }

@@ -1,4 +1,5 @@
 /** What a person chose as a URL fragment, and back: `1.` and base64url of deflated JSON. A link comes from anyone. */
+import { en } from '../en/core';
 import { fromWire, toWire, type Place } from './anchors';
 import { editToWire, waits, withTokens, type EditItem } from './edits';
 import { LinkError, readShared, type Shared } from './linkcheck';
@@ -30,7 +31,7 @@ export async function toLink(chosen: Chosen): Promise<string> {
   const packed = await through(bytes, new CompressionStream('deflate-raw'), LARGEST_STATE);
   const link = PREFIX + toBase64Url(packed);
   if (link.length > LONGEST_LINK) {
-    throw new LinkError(`the link would have ${link.length} characters, over ${LONGEST_LINK}. Export a file instead`);
+    throw new LinkError(en.link.wouldBeLong(link.length, LONGEST_LINK));
   }
   return link;
 }
@@ -38,15 +39,15 @@ export async function toLink(chosen: Chosen): Promise<string> {
 /** What a fragment holds. Raises LinkError for anything that `toLink` did not write. */
 export async function fromLink(fragment: string): Promise<Chosen> {
   const link = fragment.replace(/^#/, '');
-  if (!link.startsWith(PREFIX)) throw new LinkError('the link is not one of this version of the page');
-  if (link.length > LONGEST_LINK) throw new LinkError(`the link has ${link.length} characters, over ${LONGEST_LINK}`);
+  if (!link.startsWith(PREFIX)) throw new LinkError(en.link.notOurs);
+  if (link.length > LONGEST_LINK) throw new LinkError(en.link.long(link.length, LONGEST_LINK));
   const packed = fromBase64Url(link.slice(PREFIX.length));
   let state: unknown;
   try {
     const bytes = await through(packed, new DecompressionStream('deflate-raw'), LARGEST_STATE);
     state = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (error) {
-    throw error instanceof LinkError ? error : new LinkError('the link is damaged: part of it may be missing');
+    throw error instanceof LinkError ? error : new LinkError(en.link.damaged);
   }
   return fromShared(readShared(state));
 }
@@ -96,7 +97,7 @@ async function through(
     size += value!.length;
     if (size > limit) {
       await reader.cancel();
-      throw new LinkError(`the state is larger than ${limit / 2 ** 20} MiB, too much for a link`);
+      throw new LinkError(en.link.large(limit / 2 ** 20));
     }
     chunks.push(value!);
   }
@@ -110,10 +111,10 @@ function toBase64Url(bytes: Uint8Array): string {
 }
 
 function fromBase64Url(text: string): Uint8Array<ArrayBuffer> {
-  if (!/^[\w-]*$/.test(text)) throw new LinkError('the link has characters that belong to no link');
+  if (!/^[\w-]*$/.test(text)) throw new LinkError(en.link.characters);
   try {
     return Uint8Array.from(atob(text.replaceAll('-', '+').replaceAll('_', '/')), (char) => char.charCodeAt(0));
   } catch {
-    throw new LinkError('the link is damaged: part of it may be missing');
+    throw new LinkError(en.link.damaged);
   }
 }

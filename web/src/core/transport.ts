@@ -2,6 +2,7 @@
  * The page's end of the wire. Newest wins in every lane: one request in flight, only the latest waiting; a lost
  * connection comes back by itself, and what was not answered is asked again.
  */
+import { en } from '../en/core';
 import type { Lane, LaneFields, Reply, Stray, Welcome } from './protocol';
 import { readFrame, type Tensors } from './safetensors';
 
@@ -164,7 +165,7 @@ export class Transport {
     const frame = JSON.stringify({ id, lane: ask.lane, ...ask.fields });
     state.waiting = null;
     if (frame.length > LARGEST_FRAME / 3 && new TextEncoder().encode(frame).length > LARGEST_FRAME) {
-      const message = `the request is larger than ${LARGEST_FRAME / 2 ** 20} MiB; shorten the text or remove edits`;
+      const message = en.request.large(LARGEST_FRAME / 2 ** 20);
       ask.onReply({ id, lane: ask.lane, part: 'error', kind: 'LimitError', message }, new Map());
       return;
     }
