@@ -17,7 +17,7 @@ FOLDERS = {
     "atlas": "the atlas page: every head as a point, ranked, and its card",
     "core": "the equations, the planes, the wire: TypeScript without a DOM, held to Python by golden files",
     "course": "the map: modules and what each needs, what was completed",
-    "en": "the catalogue: every English sentence of the pages, a file for each; no component or script has words of its own",
+    "en": "the catalogue: every English sentence of the pages; no component or script has words of its own",
     "instruments": "one Svelte file per instrument of a lesson, by its name",
     "lesson": "a lesson: its text, cues, voice, presenter, and the desk that answers its instruments",
     "parts": "what several instruments are made of",
