@@ -5,16 +5,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from page import PARTS, Page
+from page import PARTS, Page, Served
 from qkvlab import circuits, effects, overview, questions, residual, why, words
 from qkvlab.edits import Ablate, AimQuery, Mute, ScaleScores, ShiftQuery, SwapValue, edit_from_dict
 from qkvlab.kvcache import cache_size
 from qkvlab.mechanism import softmax
+from qkvlab.server.protocol import Reply, parse_request
+from qkvlab.server.scheduler import Rest
+from qkvlab.server.views import view
 
 CAT = "The cat drank because it was thirsty"
 ITALY = "In France they speak French. In Italy they speak"
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 """A trace that shares rows with an earlier one multiplies other shapes: equal to float32 rounding."""
+
+
+class Idle:
+    """Nothing waits to be sent to it."""
+
+    congested = False
 
 
 def equal(got: np.ndarray, wanted: Any) -> None:
@@ -152,6 +161,26 @@ def test_two_heads_are_sent_apart(page: Page) -> None:
     assert [frame.reply["head"] for frame in frames if frame.part == "head"] == ["2.1", "13.8", "20.0"]
     assert [frame.reply["head"] for frame in frames if frame.part == "raw"] == ["13.8"]
     assert "unchanged" not in frames[-1].reply
+
+
+@pytest.mark.parametrize(("busy", "rests"), [("drawing", 1), ("dragging", 0), (None, 0)])
+def test_what_a_page_is_busy_with_changes_no_number(page: Page, served: Served, busy: str | None, rests: int) -> None:
+    asked = {"lane": "view", "model": "smollm2", "text": CAT, "heads": ["13.8", "20.0"], "tracked": [" and"]}
+    asked["parts"] = ["head", "found", "prediction"]
+    plain = page.ask(**asked)
+    with served.page() as other:  # whose text is computed anew
+        got = other.ask(**asked, busy=busy)
+    assert [frame.part for frame in plain] == [frame.part for frame in got]
+    for one, other in zip(plain[:-1], got[:-1], strict=True):
+        assert {**one.reply, "id": 0} == {**other.reply, "id": 0}
+        assert one.arrays.keys() == other.arrays.keys()
+        for name in one.arrays:
+            equal(one.arrays[name], other.arrays[name])
+    steps = view(parse_request({"id": 1, **asked, "busy": busy}), served.rooms, Idle())
+    told = [step.part if isinstance(step, Reply) else "rest" for step in steps if isinstance(step, Reply | Rest)]
+    assert told.count("rest") == rests
+    if rests:
+        assert told[:5] == ["tokens", "head", "found", "rest", "head"]
 
 
 def test_one_key_muted_in_one_head_turns_the_answer(page: Page, smollm2: Any) -> None:

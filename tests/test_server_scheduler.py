@@ -3,12 +3,13 @@
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
-from threading import Event
+from threading import Barrier, Event, get_ident
 from typing import Any
 
 import pytest
 
-from qkvlab.server.scheduler import WAIT, Job, Scheduler
+from qkvlab import _parallel
+from qkvlab.server.scheduler import WAIT, Job, Rest, Scheduler
 
 
 @dataclass(eq=False)
@@ -140,6 +141,119 @@ def test_who_waits_lets_others_go_first_and_looks_again(scheduler: Scheduler) ->
     scheduler.start()
     assert end.wait(10)
     assert events == ["step 0", "step 1", "step 2", "in"]
+
+
+class Clock:
+    """Time that stands still until it is moved."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def timed(clock: Clock) -> Iterator[Scheduler]:
+    made = Scheduler(slice_seconds=0.0, clock=clock)
+    yield made
+    made.stop()
+
+
+def rests(events: list[str], end: Event) -> Generator[Any, None, None]:
+    events.append("drawn")
+    yield Rest(60.0)
+    events.append("rested")
+    end.set()
+    yield None
+
+
+def test_while_one_rests_others_go_on_and_its_own_wait_behind_it(timed: Scheduler, clock: Clock) -> None:
+    events: list[str] = []
+    rested, own_end, other_end = Event(), Event(), Event()
+    person, other = Person("a"), Person("b")
+    timed.submit(Job(person, rests(events, rested), rank=0))
+    timed.submit(Job(person, steps(events, "behind", 1, own_end), rank=1))
+    timed.submit(Job(other, steps(events, "other", 3, other_end)))
+    timed.start()
+    assert other_end.wait(10)
+    assert events == ["drawn", "other0", "other1", "other2", "other closed"]
+    clock.now = 59.0
+    timed.wake()
+    time.sleep(0.02)
+    assert not rested.is_set()
+    clock.now = 61.0
+    timed.wake()
+    assert rested.wait(10) and own_end.wait(10)
+    assert events[5:] == ["rested", "behind0", "behind closed"]
+
+
+def test_a_rest_ends_by_itself() -> None:
+    events: list[str] = []
+    end = Event()
+
+    def work() -> Generator[Any, None, None]:
+        yield Rest(0.01)
+        end.set()
+        yield None
+
+    scheduler = Scheduler(slice_seconds=0.0)
+    scheduler.submit(Job(Person("a"), work()))
+    scheduler.start()
+    assert end.wait(10), events
+    scheduler.stop()
+
+
+def test_who_is_asked_anew_while_it_rests_does_not_rest_on(timed: Scheduler) -> None:
+    events: list[str] = []
+    drawn, end = Event(), Event()
+    person = Person("a")
+
+    def old() -> Generator[Any, None, None]:
+        drawn.set()
+        yield Rest(60.0)
+        events.append("never")
+
+    job = Job(person, old())
+    timed.submit(job)
+    timed.start()
+    assert drawn.wait(10)
+    timed.cancel(job)
+    timed.submit(Job(person, steps(events, "new", 1, end)))
+    assert end.wait(10)
+    assert events == ["new0", "new closed"]
+
+
+def test_a_job_that_is_to_leave_processors_free_works_alone(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_parallel, "WORKERS", 4)
+    doers: dict[str, set[int]] = {"alone": set(), "not": set()}
+    end = Event()
+
+    def work(name: str) -> Generator[Any, None, None]:
+        for _ in range(3):
+            both = Barrier(1 if name == "alone" else 2)
+
+            def piece(both: Barrier = both) -> None:
+                both.wait(10)
+                doers[name].add(get_ident())
+
+            _parallel.in_parallel([piece, piece])
+            yield None
+        if name == "not":
+            end.set()
+
+    person = Person("a")
+    scheduler.submit(Job(person, work("alone"), rank=0, alone=True))
+    scheduler.submit(Job(person, work("not"), rank=1))
+    scheduler.start()
+    assert end.wait(20)
+    assert len(doers["alone"]) == 1 and len(doers["not"]) > 1
 
 
 def test_a_job_that_fails_ends_alone(scheduler: Scheduler, caplog: pytest.LogCaptureFixture) -> None:

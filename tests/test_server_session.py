@@ -133,6 +133,7 @@ def test_a_failure_ends_one_request(
         ({"lane": "view", "model": "smollm2", "text": CAT, "tracked": [" a cat"]}, "TokenError", "is 2 tokens here"),
         ({"lane": "view", "model": "smollm2", "text": "a\ud800"}, "TextError", "half of a surrogate pair"),
         ({"lane": "view", "model": "smollm2", "text": CAT, "edits": [{}] * 65}, "RequestError", "at most 64 edits"),
+        ({"lane": "view", "model": "smollm2", "text": CAT, "busy": "no"}, "RequestError", "one of drawing, dragging"),
         ({"lane": "effect", "model": "smollm2", "text": CAT, "tracked": []}, "RequestError", "at least one word"),
         ({"lane": "view", "model": "/etc/passwd", "text": CAT}, "SourceError", "is not known"),
         ({"lane": "open", "model": "../../secret"}, "SourceError", "is not known"),

@@ -11,10 +11,13 @@ from contextlib import contextmanager
 from functools import cache, lru_cache
 from itertools import pairwise
 from queue import SimpleQueue
-from threading import Lock, Thread
+from threading import Lock, Thread, local
 from typing import Any
 
 WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+_calling = local()
+"""Of each thread that calls: whether it is to work alone."""
 
 Piece = Callable[[], Any]
 Done = SimpleQueue[BaseException | None]
@@ -26,7 +29,7 @@ def in_parallel(pieces: Sequence[Piece]) -> None:
 
     The caller takes pieces like any helper, so that a helper who is late (a busy machine) costs no wait.
     """
-    if len(pieces) < 2 or WORKERS == 1:
+    if len(pieces) < 2 or WORKERS == 1 or getattr(_calling, "alone", False):
         for piece in pieces:
             piece()
         return
@@ -38,6 +41,16 @@ def in_parallel(pieces: Sequence[Piece]) -> None:
         for error in [done.get() for _ in pieces]:
             if error is not None:
                 raise error
+
+
+@contextmanager
+def one_processor() -> Iterator[None]:
+    """Within it, what this thread asks for is done by this thread alone."""
+    before, _calling.alone = getattr(_calling, "alone", False), True
+    try:
+        yield
+    finally:
+        _calling.alone = before
 
 
 @lru_cache(maxsize=256)

@@ -8,6 +8,7 @@ import type { Ablated, ModelInfo, Part, Reply, ReplyOf } from './core/protocol';
 import { floats, type Tensors } from './core/safetensors';
 import { Transport, type Socket } from './core/transport';
 import { begin, readPart, withTokens, type Picture } from './picture';
+import { isLoopback } from './place';
 import type { Lab } from './store.svelte';
 
 const PARTS: Part[] = ['head', 'raw', 'found', 'heads', 'overview', 'prediction', 'words'];
@@ -40,12 +41,15 @@ const withMore = (known: ReadonlyMap<string, Ablated>, more: Ablated[] = []) =>
 export class Asking {
   #lab: Lab;
   #transport: Transport | null = null;
+  #sharesProcessors = false;
   #have = new Map<Part, string>();
   /** A picture that is being put together, with the parts that have come for it. */
   #next: Picture | null = null;
   #arrived = new Map<Part, string>();
   #awaitsHead = false;
   #begunFor = '';
+  /** The text and edits last asked for. */
+  #base = '';
   #showTimer: ReturnType<typeof setTimeout> | undefined;
   /** The request whose answer takes the place of a drag that was let go. */
   #dragEndsWith: number | 'next' | null = null;
@@ -67,6 +71,7 @@ export class Asking {
 
   /** Connect to a server and open the model there. Returns what ends it. */
   start(url: string, connect?: (url: string) => Socket): () => void {
+    this.#sharesProcessors = isLoopback(url);
     this.#transport = new Transport({
       url,
       ...(connect && { connect }),
@@ -130,13 +135,19 @@ export class Asking {
     this.#headCame = !parts.includes('head');
     clearTimeout(this.#staleTimer);
     if (urgent.length > 0) this.#staleTimer = setTimeout(() => (this.#lab.stale = this.#headCame ? 'rest' : 'all'), STALE_AFTER);
-    const fields = { ...state, heads, query, key, at, tracked: this.#lab.tracked, parts };
+    const fields = { ...state, heads, query, key, at, tracked: this.#lab.tracked, parts, busy: this.#busy(parts) };
     const about = JSON.stringify([base, query, key, at, sent]);
     const request: Request = { serial: ++this.#asked, about, text, sent, keys, parts, missing, heads: heads.length };
     if (this.#dragEndsWith === 'next') this.#dragEndsWith = request.serial;
     const receive = (reply: Reply, tensors: Tensors) => this.#receive(reply, tensors, request);
-    if (urgent.length > 0) this.#transport.ask('view', fields, receive);
-    else this.#transport.ask('view', fields, receive, 0);
+    this.#transport.ask('view', fields, receive, urgent.length > 0 ? { overtakes: base === this.#base } : { patience: 0 });
+    this.#base = base;
+  }
+
+  /** What the server should know of this page, if both are on one machine. */
+  #busy(parts: Part[]): 'drawing' | 'dragging' | null {
+    if (!this.#sharesProcessors) return null;
+    return this.#lab.dragging ? 'dragging' : parts.includes('head') ? 'drawing' : null;
   }
 
   #mustWait(): boolean {

@@ -1,9 +1,12 @@
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { drawArcs, heightOf, type Arc } from '../src/draw/arcs';
 import type { Palette } from '../src/theme.svelte';
+import { Measuring } from './measuring';
 
 const palette = { q: 'q', k: 'k', kText: 'kText', soft: 'soft', paper: 'paper' } as Palette;
 const side = { y: 60, room: 60, away: -1 as const };
+
+vi.stubGlobal('OffscreenCanvas', Measuring);
 
 /** A canvas that notes what is drawn on it. */
 function recorder() {
@@ -18,7 +21,6 @@ function recorder() {
     stroke: () => undefined,
     strokeText: () => undefined,
     fillText: (text: string) => drawn.push(text),
-    measureText: (text: string) => ({ width: 8 * text.length }),
   };
   return { ctx: ctx as unknown as CanvasRenderingContext2D, drawn };
 }

@@ -7,7 +7,7 @@ const INFO = { name: 'smollm2', n_layer: 2, n_head: 2, n_kv_head: 1, d_head: 4, 
 
 class Server implements Socket {
   binaryType: BinaryType = 'blob';
-  asked: { id: number; lane: string; text: string; parts: Part[]; edits: object[] }[] = [];
+  asked: { id: number; lane: string; text: string; parts: Part[]; edits: object[]; busy: string | null }[] = [];
   #listeners: Record<string, ((event: { data: unknown }) => void)[]> = {};
 
   send(data: string): void {
@@ -35,11 +35,11 @@ class Server implements Socket {
   }
 }
 
-function opened(): { lab: Lab; server: Server; stop: () => void } {
+function opened(url = 'ws://127.0.0.1/ws'): { lab: Lab; server: Server; stop: () => void } {
   const [lab, server] = [new Lab(), new Server()];
   lab.text = 'ab';
   lab.head = '0.0';
-  const stop = lab.start('ws://127.0.0.1/ws', () => server);
+  const stop = lab.start(url, () => server);
   server.emit('open');
   server.emit('message', { part: 'welcome', protocol: 1, version: '0', models: [], opened: INFO });
   lab.server.ask();
@@ -66,6 +66,39 @@ test('an answer that comes after the state went back is asked for again', () => 
   server.prediction(3, 0.5);
   server.answer(3, 'done');
   expect(shown(lab)).toBe(0.5);
+  stop();
+});
+
+test('another head of the same text is asked for at once, another text once the one before has come', () => {
+  const { lab, server, stop } = opened();
+  lab.openHead('1.0');
+  lab.server.ask();
+  expect(server.asked.map(({ text }) => text)).toEqual(['ab', 'ab']);
+  lab.type('abc', 3);
+  lab.server.ask();
+  expect(server.asked).toHaveLength(2);
+  server.answer(1, 'done');
+  expect(server.asked.at(-1)).toMatchObject({ text: 'abc', heads: ['1.0'] });
+  stop();
+});
+
+test.each([
+  ['ws://127.0.0.1:7400/ws', 'drawing', 'dragging'],
+  ['ws://localhost/ws', 'drawing', 'dragging'],
+  ['ws://[::1]:7400/ws', 'drawing', 'dragging'],
+  ['wss://lab.example/ws', null, null],
+  ['ws://127.example/ws', null, null],
+])('to %s it says that it is %s, then %s', async (url, drawing, dragging) => {
+  const { lab, server, stop } = opened(url);
+  expect(server.asked[0]!.busy).toBe(drawing);
+  server.tokens(0, ['a', 'b']);
+  server.answer(0, 'done');
+  expect(server.asked[1]!.busy).toBeNull();
+  server.answer(1, 'done');
+  lab.dragTo({ q: new Float32Array(4), edit: { kind: 'shift-query', head: '0.0', query: 1, shift: [1, 0, 0, 0], strength: 1 } });
+  lab.server.ask();
+  await new Promise((later) => setTimeout(later, 150)); // a drag asks ten times a second
+  expect(server.asked.at(-1)).toMatchObject({ parts: ['prediction'], busy: dragging });
   stop();
 });
 

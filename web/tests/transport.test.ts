@@ -114,6 +114,25 @@ describe('a lane', () => {
     expect(texts(socket)).toEqual(['slow', 'new']);
   });
 
+  test('overtakes at once where it is told to', () => {
+    const socket = opened();
+    transport.ask('view', view('a'), hear('a'));
+    transport.ask('view', view('a'), hear('other'), { overtakes: true });
+    expect(texts(socket)).toEqual(['a', 'a']);
+    socket.answer(0, 'head');
+    socket.answer(1, 'done');
+    expect(heard).toEqual(['other:done']);
+  });
+
+  test('waits again after one that overtook', () => {
+    const socket = opened();
+    transport.ask('view', view('a'), hear('a'), { overtakes: true });
+    transport.ask('view', view('ab'), hear('ab'));
+    expect(texts(socket)).toEqual(['a']);
+    socket.answer(0, 'done');
+    expect(texts(socket)).toEqual(['a', 'ab']);
+  });
+
   test('does not hold up another', () => {
     const socket = opened();
     transport.ask('view', view('a'), hear('view'));

@@ -17,7 +17,7 @@ from .describe import describe
 from .protocol import Reply, Request
 from .rooms import Rooms
 from .scene import set_scene
-from .scheduler import WAIT, Owner, Wait
+from .scheduler import WAIT, Owner, Rest, Wait
 from .traces import trace_bytes
 from .views import Steps, running, view
 
@@ -28,7 +28,7 @@ WHY_PAIRS = 12
 STRENGTHS = tuple(step / 10 for step in range(11))
 
 
-def answer(request: Request, rooms: Rooms, owner: Owner) -> Generator[Reply | Wait | None, None, None]:
+def answer(request: Request, rooms: Rooms, owner: Owner) -> Generator[Reply | Rest | Wait | None, None, None]:
     """All that a request is answered with, its end included, in steps."""
     start = time.perf_counter()
     try:

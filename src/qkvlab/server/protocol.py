@@ -17,6 +17,7 @@ MAX_FRAME = 1024**2
 MAX_TEXT, MAX_EDITS, MAX_HEADS, MAX_TRACKED, MAX_NAME = 100_000, 64, 4, 2, 300
 MAX_ID = 2**53
 """The largest whole number that a page counts exactly."""
+BUSY = ("drawing", "dragging")
 PARTS = ("head", "raw", "found", "writes", "residual", "heads", "overview", "prediction", "words")
 
 
@@ -50,6 +51,7 @@ class Request:
     at: Place | None = None
     tracked: tuple[int | str, ...] = ()
     parts: tuple[str, ...] = ()
+    busy: str | None = None
     places: tuple[int, ...] = ()
     atlas: str = ""
 
@@ -70,7 +72,7 @@ class Reply:
 
 _STATE = ("model", "text", "special", "edits")
 LANES: dict[str, tuple[str, ...]] = {
-    "view": (*_STATE, "heads", "query", "key", "at", "tracked", "parts"),
+    "view": (*_STATE, "heads", "query", "key", "at", "tracked", "parts", "busy"),
     "effect": (*_STATE, "at", "tracked"),
     "ablate": (*_STATE, "at", "tracked"),
     "curve": (*_STATE, "at", "tracked", "places"),
@@ -203,6 +205,12 @@ def _read_special(value: Any) -> Special:
     raise _wrong("special", 'true, false or "start"', value)
 
 
+def _read_busy(value: Any) -> str | None:
+    if value is not None and value not in BUSY:
+        raise _wrong("busy", f"null or one of {', '.join(BUSY)}", value)
+    return value  # type: ignore[no-any-return]
+
+
 def _is_short_text(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= MAX_NAME
 
@@ -221,5 +229,6 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "at": _read_place("at"),
     "tracked": _read_list("tracked", MAX_TRACKED, "words", lambda v: _whole(v, MAX_ID) or _is_short_text(v)),
     "parts": _read_list("parts", len(PARTS), f"of {', '.join(PARTS)}", lambda value: value in PARTS),
+    "busy": _read_busy,
     "places": _read_list("places", MAX_EDITS, "places of edits", lambda value: _whole(value, MAX_EDITS)),
 }

@@ -1,12 +1,15 @@
 """Who computes next: one thread for all, every connection's turn in slices of a few layers."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Generator
+from contextlib import nullcontext
+from dataclasses import dataclass
 from threading import Condition, Thread
 from typing import Any, Final, Protocol, runtime_checkable
 
-from .._parallel import one_blas_thread
+from .._parallel import one_blas_thread, one_processor
 
 log = logging.getLogger("qkvlab.server")
 
@@ -23,6 +26,13 @@ class Wait:
 WAIT: Final = Wait()
 
 
+@dataclass(frozen=True)
+class Rest:
+    """What a job yields to leave the processors to the page that draws what it sent, or to others, for so long."""
+
+    seconds: float
+
+
 @runtime_checkable
 class Owner(Protocol):
     """Whose turn it is."""
@@ -33,7 +43,7 @@ class Owner(Protocol):
 
 
 class Job:
-    """Work in steps. Each step yields None, WAIT, or something to deliver."""
+    """Work in steps. Each step yields None, WAIT, a Rest, or something to deliver."""
 
     def __init__(
         self,
@@ -41,14 +51,18 @@ class Job:
         steps: Generator[Any, None, None],
         deliver: Callable[["Job", Any], None] = lambda job, step: None,
         rank: int = 0,
+        alone: bool = False,
     ) -> None:
         self.owner = owner
         self.steps = steps
         self.deliver = deliver
         self.rank = rank
         """Of one owner's jobs, the lowest rank goes first."""
+        self.alone = alone
+        """It takes one processor and leaves the others to whoever else needs them."""
         self.cancelled = False
         self.waiting = False
+        self.rests_until = -math.inf
 
 
 class Scheduler:
@@ -97,7 +111,8 @@ class Scheduler:
     def _take_turns(self) -> None:
         while (job := self._next()) is not None:
             try:
-                ended = self._turn(job)
+                with one_processor() if job.alone else nullcontext():
+                    ended = self._turn(job)
             except Exception:
                 log.exception("a job failed")
                 ended = True
@@ -115,18 +130,28 @@ class Scheduler:
                 if (job := self._choose()) is not None:
                     self._running = job
                     return job
-                waiting = [job for jobs in self._turns.values() for job in jobs if job.waiting]
-                self._changed.wait(RETRY if waiting else None)
+                self._changed.wait(self._until_ready())
                 self._look_again()
         return None
 
     def _choose(self) -> Job | None:
         for owner in list(self._turns):
-            ready = [job for job in self._turns[owner] if not job.waiting]
-            if ready and not owner.congested:
+            job = self._first(owner)
+            if job is not None and job.rests_until <= self._clock() and not owner.congested:
                 self._turns[owner] = self._turns.pop(owner)
-                return min(ready, key=lambda job: job.rank)
+                return job
         return None
+
+    def _first(self, owner: Owner) -> Job | None:
+        """Of an owner's jobs, the one whose turn it would be; while it rests, those behind it rest too."""
+        return min((job for job in self._turns[owner] if not job.waiting), key=lambda job: job.rank, default=None)
+
+    def _until_ready(self) -> float | None:
+        """Seconds until a job may go on by itself; None where only somebody else can change anything."""
+        jobs = [job for jobs in self._turns.values() for job in jobs]
+        now = self._clock()
+        rests = [job.rests_until - now for job in jobs if job.rests_until > now]
+        return min([*rests, *[RETRY for job in jobs if job.waiting]], default=None)
 
     def _turn(self, job: Job) -> bool:
         """One slice of a job; whether it has ended."""
@@ -139,6 +164,9 @@ class Scheduler:
             if step is WAIT:
                 job.waiting = True
                 return False
+            if isinstance(step, Rest):
+                job.rests_until = self._clock() + step.seconds
+                break
             if step is not None:
                 job.deliver(job, step)
             if job.owner.congested or self._clock() >= end:

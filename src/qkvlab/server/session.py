@@ -87,7 +87,8 @@ class Session:
         self._last_id = request.id
         self._drop(request.lane)
         steps, deliver = answer(request, self._rooms, self), partial(self._deliver, request.lane, request.id)
-        job = Job(self, steps, deliver, rank=_RANKS.get(request.lane, len(_RANKS)))
+        rank = _RANKS.get(request.lane, len(_RANKS))
+        job = Job(self, steps, deliver, rank, alone=request.busy == "dragging")
         self._jobs[request.lane] = request.id, job
         self._rooms.scheduler.submit(job)
 

@@ -14,11 +14,13 @@ from ..trace import Trace
 from .protocol import Reply, Request
 from .rooms import Rooms
 from .scene import Scene, set_scene
-from .scheduler import Owner, Wait
+from .scheduler import Owner, Rest, Wait
 from .traces import trace_bytes
 
-Steps = Generator[Reply | Wait | None, None, dict[str, Any]]
-"""What a lane yields: replies, WAIT, or None between two pieces of work; it returns the fields of `done`."""
+Steps = Generator[Reply | Rest | Wait | None, None, dict[str, Any]]
+"""What a lane yields: replies, WAIT, a Rest, or None between two pieces of work; it returns the fields of `done`."""
+DRAWING = Rest(0.04)
+"""About as long as a page needs to draw a head. Layers that go on at once, on the same processors, double that."""
 _WHOLE = {"heads", "overview", "prediction", "residual"}
 """The parts that need every layer."""
 
@@ -64,7 +66,7 @@ def view(request: Request, rooms: Rooms, owner: Owner) -> Steps:
         for layer in range(depth):
             after.run(layer + 1)
             yield from _parts_of_layer(sight, layer, parts)
-            yield None
+            yield DRAWING if request.busy == "drawing" and heads and layer == heads[0].layer else None
         yield from _parts_of_all(sight, parts)
         if depth < spec.n_layer:
             return {}

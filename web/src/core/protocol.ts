@@ -103,6 +103,8 @@ export interface LaneFields {
     at: TokenRef | null;
     tracked: Tracked[];
     parts: Part[];
+    /** What this page does meanwhile, on the server's own processors. */
+    busy?: 'drawing' | 'dragging' | null;
   };
   effect: TextState & { at: TokenRef | null; tracked: Tracked[] };
   ablate: TextState & { at: TokenRef | null; tracked: Tracked[] };

@@ -34,11 +34,19 @@ const LAST_RETRY = 5000;
 /** The server closes the connection on a larger frame. */
 export const LARGEST_FRAME = 2 ** 20;
 
+interface Manner {
+  /** Milliseconds that a newer request lets this one run. */
+  patience?: number;
+  /** It does not wait for an older one: what that has computed is used, so that nothing is lost. */
+  overtakes?: boolean;
+}
+
 interface Ask {
   lane: Lane;
   fields: object;
   onReply: OnReply;
   patience: number;
+  overtakes: boolean;
 }
 
 interface LaneState {
@@ -81,10 +89,10 @@ export class Transport {
     };
   }
 
-  /** Ask anew; what this lane asked before is no longer wanted. A newer request lets it run for `patience` ms. */
-  ask<L extends Lane>(lane: L, fields: LaneFields[L], onReply: OnReply, patience = PATIENCE): void {
+  /** Ask anew; what this lane asked before is no longer wanted. */
+  ask<L extends Lane>(lane: L, fields: LaneFields[L], onReply: OnReply, { patience = PATIENCE, overtakes = false }: Manner = {}): void {
     const state = this.#lane(lane);
-    state.waiting = { lane, fields, onReply, patience };
+    state.waiting = { lane, fields, onReply, patience, overtakes };
     this.#advance(state);
   }
 
@@ -155,9 +163,10 @@ export class Transport {
   #advance(state: LaneState): void {
     clearTimeout(state.overtake);
     if (!state.waiting || this.#status !== 'open') return;
-    const patience = state.flying ? state.flying.since + state.flying.patience - Date.now() : 0;
+    const { flying, waiting } = state;
+    const patience = flying && !waiting.overtakes ? flying.since + flying.patience - Date.now() : 0;
     if (patience > 0) state.overtake = setTimeout(() => this.#advance(state), patience);
-    else this.#send(state, state.waiting);
+    else this.#send(state, waiting);
   }
 
   #send(state: LaneState, ask: Ask): void {

@@ -1,6 +1,6 @@
 /** Arcs between tokens of one line: from a token that looks, in the query's hue, to the one it looks at, in the key's. */
 import type { Palette } from '../theme.svelte';
-import { setFont, widthOf } from './labels';
+import { fontOf, setFont, widthOf } from './fonts';
 
 export interface Arc {
   /** The middle of the token that looks and of the one it looks at. */
@@ -20,6 +20,7 @@ export interface ArcSide {
   away: -1 | 1;
 }
 
+const FIGURES = fontOf(12.5, 600);
 const FIGURE = 15;
 const THINNEST = 0.02;
 const NUMBERED = 0.095;
@@ -84,14 +85,14 @@ export function heightOf(from: number, to: number, { room }: ArcSide): number {
 }
 
 function drawFigures(ctx: CanvasRenderingContext2D, arcs: Arc[], side: ArcSide, palette: Palette): void {
-  setFont(ctx, 12.5, 600);
+  setFont(ctx, FIGURES);
   ctx.textAlign = 'center';
   ctx.textBaseline = side.away < 0 ? 'alphabetic' : 'top';
   ctx.fillStyle = palette.kText;
   const taken: { x: number; y: number; half: number }[] = [];
   for (const arc of arcs) {
     const figure = arc.weight.toFixed(2);
-    const half = widthOf(ctx, figure) / 2 + 4;
+    const half = widthOf(FIGURES, figure) / 2 + 4;
     const x = Math.max(half, (arc.query + arc.key) / 2);
     const y = side.y + side.away * (heightOf(arc.query, arc.key, side) + 2 + arc.weight * 3);
     if (taken.some((other) => Math.abs(other.x - x) < other.half + half && Math.abs(other.y - y) < FIGURE)) continue;

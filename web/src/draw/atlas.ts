@@ -2,7 +2,8 @@
 import { at, type Scale } from '../atlas/axes';
 import type { Numbers } from '../atlas/data';
 import type { Palette } from '../theme.svelte';
-import { placeLabels, setFont, widthOf, type Box, type Wanted } from './labels';
+import { fontOf, setFont, widthOf, type Font } from './fonts';
+import { placeLabels, type Box, type Wanted } from './labels';
 
 export interface Axis {
   values: Numbers;
@@ -30,6 +31,9 @@ export interface HeadMap {
 
 export const MARGIN = { left: 52, right: 18, top: 30, bottom: 44 };
 const RADIUS = 4;
+const FIGURE = fontOf(11);
+const HEAD = fontOf(11, 600);
+const AXIS = fontOf(12, 600);
 
 /** Where a head stands; null where it has no number on one of the axes. */
 export function pointOf({ x, y }: Pick<HeadMap, 'x' | 'y'>, index: number, width: number, height: number): { x: number; y: number } | null {
@@ -97,7 +101,7 @@ export function mix(from: string, to: string, share: number): string {
 function paintScales(ctx: CanvasRenderingContext2D, { x, y }: HeadMap, width: number, height: number, palette: Palette): void {
   const { left, right, top, bottom } = MARGIN;
   const [end, floor] = [width - right, height - bottom];
-  setFont(ctx, 11);
+  setFont(ctx, FIGURE);
   ctx.lineWidth = 1;
   ctx.strokeStyle = palette.line;
   ctx.fillStyle = palette.soft;
@@ -117,17 +121,17 @@ function paintScales(ctx: CanvasRenderingContext2D, { x, y }: HeadMap, width: nu
     ctx.fillText(y.print(tick), left - 7, place);
   }
   ctx.fillStyle = palette.ink;
-  setFont(ctx, 12, 600);
+  setFont(ctx, AXIS);
   ctx.textBaseline = 'alphabetic';
-  ctx.fillText(fitted(ctx, `${x.name} →`, end - left), end, height - 6);
+  ctx.fillText(fitted(AXIS, `${x.name} →`, end - left), end, height - 6);
   ctx.textAlign = 'left';
-  ctx.fillText(fitted(ctx, `↑ ${y.name}`, end - 8), 8, 14);
+  ctx.fillText(fitted(AXIS, `↑ ${y.name}`, end - 8), 8, 14);
 }
 
 /** Text that is cut where it would not fit. */
-function fitted(ctx: CanvasRenderingContext2D, text: string, width: number): string {
+function fitted(font: Font, text: string, width: number): string {
   let shown = text;
-  while (shown.length > 4 && ctx.measureText(shown).width > width) shown = `${shown.slice(0, -2).trimEnd()}…`;
+  while (shown.length > 4 && widthOf(font, shown) > width) shown = `${shown.slice(0, -2).trimEnd()}…`;
   return shown;
 }
 
@@ -165,8 +169,7 @@ function paintNames(ctx: CanvasRenderingContext2D, map: HeadMap, width: number, 
     ...map.y.baselines.map(({ name, value }) => ({ id: `up ${name}`, text: name, x: width - right - 8, y: height - bottom - at(map.y.scale, value) * picture.height, gap: 2, must: true })),
     ...map.x.baselines.map(({ name, value }) => ({ id: `across ${name}`, text: name, x: left + at(map.x.scale, value) * picture.width, y: top + 8, gap: 3, must: true })),
   ];
-  setFont(ctx, 11);
-  const placed = placeLabels([...wanted, ...lines], (text) => widthOf(ctx, text) + 4, 14, picture, obstacles, new Map());
+  const placed = placeLabels([...wanted, ...lines], (text) => widthOf(FIGURE, text) + 4, 14, picture, obstacles, new Map());
   ctx.textBaseline = 'middle';
   ctx.textAlign = 'left';
   const heads = new Set(wanted.map(({ id }) => id));
@@ -176,7 +179,7 @@ function paintNames(ctx: CanvasRenderingContext2D, map: HeadMap, width: number, 
     ctx.fillRect(box.x, box.y, box.width, box.height);
     ctx.globalAlpha = 1;
     ctx.fillStyle = heads.has(id) ? palette.ink : palette.soft;
-    setFont(ctx, 11, heads.has(id) ? 600 : 400);
+    setFont(ctx, heads.has(id) ? HEAD : FIGURE);
     ctx.fillText(text, box.x + 2, box.y + box.height / 2 + 0.5);
   }
 }

@@ -1,6 +1,6 @@
 /** Lines over a horizontal scale: answers over an edit's strength, loss over the size of a cache. */
 import type { Palette } from '../theme.svelte';
-import { setFont } from './labels';
+import { fontOf, setFont } from './fonts';
 
 export interface Line {
   name: string;
@@ -32,6 +32,8 @@ export function ticks(values: readonly number[]): number[] {
 }
 
 const PAD = { left: 44, right: 78, top: 22, bottom: 34 };
+const FIGURE = fontOf(10);
+const NAME = fontOf(11, 600);
 
 export function paintChart(ctx: CanvasRenderingContext2D, width: number, height: number, chart: Chart, palette: Palette): void {
   const [x0, x1] = [chart.xTicks[0]!, chart.xTicks.at(-1)!];
@@ -57,7 +59,7 @@ function paintScales(
   atY: Scale,
   right: number,
 ): void {
-  setFont(ctx, 10);
+  setFont(ctx, FIGURE);
   ctx.lineWidth = 1;
   ctx.strokeStyle = palette.line;
   ctx.fillStyle = palette.soft;
@@ -103,7 +105,7 @@ function paintLine(ctx: CanvasRenderingContext2D, chart: Chart, { y, dashed }: L
 
 /** Names at the ends of the lines, pushed apart where they would touch. */
 function paintNames(ctx: CanvasRenderingContext2D, { x, lines }: Chart, palette: Palette, atX: Scale, atY: Scale): void {
-  setFont(ctx, 11, 600);
+  setFont(ctx, NAME);
   ctx.fillStyle = palette.ink;
   ctx.textAlign = 'left';
   let last = -Infinity;

@@ -1,30 +1,5 @@
 /** Where labels of points go so that they do not lie on one another: each tries the places around its point. */
 
-/** For each canvas the font that was asked for, and what it made of it: a canvas forgets its font when it is resized. */
-const fonts = new WeakMap<CanvasRenderingContext2D, { asked: string; kept: string }>();
-
-/** Set the font, unless it is the one that is set: each setting makes the browser bring its styles up to date. */
-export function setFont(ctx: CanvasRenderingContext2D, size: number, weight: 400 | 600 = 400): void {
-  const asked = `${weight} ${size}px "DejaVu Sans", "Noto Sans", system-ui, sans-serif`;
-  const known = fonts.get(ctx);
-  if (known?.asked === asked && ctx.font === known.kept) return;
-  ctx.font = asked;
-  fonts.set(ctx, { asked, kept: ctx.font });
-}
-
-const MOST_KNOWN = 4096;
-/** For each font, texts and how wide they are. */
-const widths = new Map<string, Map<string, number>>();
-
-/** How wide a text is in the font that is set; measured once, for measuring too brings the styles up to date. */
-export function widthOf(ctx: CanvasRenderingContext2D, text: string): number {
-  let known = widths.get(ctx.font);
-  if (!known || known.size >= MOST_KNOWN) widths.set(ctx.font, (known = new Map()));
-  const width = known.get(text) ?? ctx.measureText(text).width;
-  known.set(text, width);
-  return width;
-}
-
 export interface Box {
   x: number;
   y: number;

@@ -2,7 +2,8 @@
 import { toScreen, type Frame } from '../core/matchview';
 import type { Point } from '../core/planes';
 import type { Palette } from '../theme.svelte';
-import { placeLabels, setFont, widthOf, type Box, type Wanted } from './labels';
+import { fontOf, setFont, widthOf } from './fonts';
+import { placeLabels, type Box, type Wanted } from './labels';
 
 export interface Dot {
   at: Point;
@@ -25,6 +26,9 @@ export interface Axes {
 }
 
 const DASH = [3, 3];
+const AXIS = fontOf(10);
+const LABEL = fontOf(12, 600);
+const ZERO = fontOf(11);
 
 // ---- the ground: where each key wins
 
@@ -60,9 +64,10 @@ function paintAxes(ctx: CanvasRenderingContext2D, frame: Frame, points: Float64A
   ctx.setLineDash([]);
   line(ctx, x - 4, y, x + 4, y);
   line(ctx, x, y - 4, x, y + 4);
+  setFont(ctx, AXIS);
   ctx.fillStyle = palette.soft;
   ctx.textAlign = 'left';
-  for (const { text, box } of axisNames(ctx, frame, points, axes)) ctx.fillText(text, box.x, box.y + box.height - 3);
+  for (const { text, box } of axisNames(frame, points, axes)) ctx.fillText(text, box.x, box.y + box.height - 3);
 }
 
 interface Name {
@@ -75,14 +80,13 @@ const NAME_HEIGHT = 13;
 const DOT_REACH = 11;
 
 /** Where the names of the axes and of the origin stand: each at that one of its places where the fewest dots are. */
-function axisNames(ctx: CanvasRenderingContext2D, frame: Frame, points: Float64Array, axes: Axes): Name[] {
-  setFont(ctx, 10);
+function axisNames(frame: Frame, points: Float64Array, axes: Axes): Name[] {
   const { width, x, y } = frame;
   const dots = Array.from({ length: points.length / 2 }, (_, j) => toScreen(frame, frame.perKey, [points[2 * j]!, points[2 * j + 1]!]));
   const names: Name[] = [];
   const add = (text: string | null, places: (wide: number) => [left: number, top: number][]) => {
     if (text === null) return;
-    const wide = widthOf(ctx, text);
+    const wide = widthOf(AXIS, text);
     const boxes = places(wide).map(([left, top]) => ({ x: left, y: top, width: wide, height: NAME_HEIGHT }));
     const costs = boxes.map((box) => {
       const out = box.x < 2 || box.x + wide > width - 2 || box.y < 0 || box.y + NAME_HEIGHT > frame.height;
@@ -146,7 +150,7 @@ export function paintDots(
 }
 
 function paintLabels(ctx: CanvasRenderingContext2D, frame: Frame, dots: Dot[], palette: Palette, obstacles: Box[], sides: Map<string, number>): void {
-  setFont(ctx, 12, 600);
+  setFont(ctx, LABEL);
   ctx.textAlign = 'left';
   const named = dots.map((dot, i) => ({ dot, id: `${i}` })).filter(({ dot }) => dot.must || dot.rank > 0);
   named.sort((a, b) => Number(b.dot.must) - Number(a.dot.must) || b.dot.rank - a.dot.rank);
@@ -159,7 +163,7 @@ function paintLabels(ctx: CanvasRenderingContext2D, frame: Frame, dots: Dot[], p
   ctx.fillStyle = palette.ink;
   ctx.strokeStyle = palette.soft;
   ctx.lineWidth = 0.8;
-  for (const { text, box, apart, x, y, gap } of placeLabels(wanted, (text) => widthOf(ctx, text), 14, picture, taken, sides)) {
+  for (const { text, box, apart, x, y, gap } of placeLabels(wanted, (text) => widthOf(LABEL, text), 14, picture, taken, sides)) {
     if (apart) leader(ctx, [x, y], gap - 3, box);
     ctx.fillText(text, box.x, box.y + box.height - 3);
   }
@@ -190,7 +194,7 @@ export function paintArrow(ctx: CanvasRenderingContext2D, frame: Frame, to: Poin
   ctx.fill();
   ctx.globalAlpha = 1;
   arrow(ctx, origin, end, 3);
-  setFont(ctx, 12, 600);
+  setFont(ctx, LABEL);
   ctx.textAlign = 'center';
   ctx.fillStyle = palette.qText;
   ctx.fillText('q', end[0], end[1] + (end[1] > frame.height - 40 ? -18 : 25));
@@ -205,8 +209,8 @@ export function arrowBoxes(frame: Frame, to: Point): Box[] {
 }
 
 /** What labels keep clear of: the names of the axes and of the origin. */
-export function axisBoxes(ctx: CanvasRenderingContext2D, frame: Frame, points: Float64Array, axes: Axes): Box[] {
-  return axisNames(ctx, frame, points, axes).map(({ box }) => box);
+export function axisBoxes(frame: Frame, points: Float64Array, axes: Axes): Box[] {
+  return axisNames(frame, points, axes).map(({ box }) => box);
 }
 
 // ---- the blend
@@ -232,7 +236,7 @@ export function paintPolygon(ctx: CanvasRenderingContext2D, frame: Frame, { poly
   ctx.strokeStyle = ctx.fillStyle = palette.soft;
   line(ctx, x - 4, y - 4, x + 4, y + 4);
   line(ctx, x - 4, y + 4, x + 4, y - 4);
-  setFont(ctx, 11);
+  setFont(ctx, ZERO);
   ctx.textAlign = 'left';
   ctx.fillText('0', x + 7, y + 4);
 }
@@ -249,7 +253,7 @@ export function paintBlend(ctx: CanvasRenderingContext2D, frame: Frame, { z, zBe
   const at = toScreen(frame, frame.perKey, z);
   circle(ctx, at, 5.5);
   ctx.fill();
-  setFont(ctx, 12, 600);
+  setFont(ctx, LABEL);
   ctx.textAlign = 'right';
   ctx.fillText('z', at[0] - 9, at[1] + 4);
 }

@@ -1,7 +1,7 @@
 /** Every head as a dot: the largest weight of the query across, the effect up. High weight is not large effect. */
 import { plus } from '../core/format';
 import type { Palette } from '../theme.svelte';
-import { setFont, widthOf } from './labels';
+import { fontOf, setFont, widthOf } from './fonts';
 
 export interface Scatter {
   weights: ArrayLike<number>;
@@ -22,6 +22,8 @@ const LEFT = 34;
 const RIGHT = 10;
 const TOP = 14;
 const BOTTOM = 26;
+const FIGURE = fontOf(9);
+const NAME = fontOf(10);
 
 export function dotAt({ weights, effects, end }: Scatter, head: number, width: number, height: number): { x: number; y: number } {
   const middle = (TOP + height - BOTTOM) / 2;
@@ -92,7 +94,7 @@ function paintAxes(ctx: CanvasRenderingContext2D, { end, axes }: Scatter, width:
   ctx.lineTo(width - RIGHT, middle);
   ctx.stroke();
   ctx.fillStyle = palette.soft;
-  setFont(ctx, 9);
+  setFont(ctx, FIGURE);
   ctx.textBaseline = 'middle';
   ctx.textAlign = 'right';
   [end, 0, -end].forEach((value, i) => ctx.fillText(value === 0 ? '0' : plus(value, 1), LEFT - 4, [TOP + 4, middle, height - BOTTOM - 4][i]!));
@@ -118,14 +120,14 @@ function paintRing(ctx: CanvasRenderingContext2D, scatter: Scatter, head: number
 
 /** Names beside their dots, on the side with room; one that would cover another stays away. */
 function paintNames(ctx: CanvasRenderingContext2D, scatter: Scatter, width: number, height: number, palette: Palette): void {
-  setFont(ctx, 10);
+  setFont(ctx, NAME);
   ctx.fillStyle = palette.ink;
   ctx.textBaseline = 'middle';
   const taken: { x: number; y: number; wide: number }[] = [];
   for (const { head, name } of scatter.named) {
     if (Number.isNaN(scatter.effects[head]!)) continue;
     const dot = dotAt(scatter, head, width, height);
-    const wide = widthOf(ctx, name);
+    const wide = widthOf(NAME, name);
     const x = dot.x + 7 + wide > width - RIGHT ? dot.x - 7 - wide : dot.x + 7;
     if (taken.some((other) => Math.abs(other.y - dot.y) < 10 && x < other.x + other.wide && other.x < x + wide)) continue;
     taken.push({ x, y: dot.y, wide });

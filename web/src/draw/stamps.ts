@@ -1,7 +1,7 @@
 /** All heads of a model on one canvas: a cell each, layers down, heads across, K/V groups apart. */
 import type { Overview } from '../picture';
 import type { Palette } from '../theme.svelte';
-import { setFont } from './labels';
+import { fontOf, setFont } from './fonts';
 
 export interface Grid {
   n_layer: number;
@@ -17,6 +17,7 @@ export interface Grid {
 const GUTTER = 19;
 const SMALLEST = 5;
 const LARGEST = 24;
+const LAYER = fontOf(9);
 
 /** Cells as large as both sides allow. What does not fit at the smallest size scrolls. */
 export function gridOf(n_layer: number, n_head: number, n_kv_head: number, width: number, height: number): Grid {
@@ -108,7 +109,7 @@ export function paintGround(ctx: CanvasRenderingContext2D, grid: Grid, palette: 
     ctx.fillRect(x, y, size, size);
   }
   ctx.fillStyle = palette.soft;
-  setFont(ctx, 9);
+  setFont(ctx, LAYER);
   ctx.textAlign = 'right';
   ctx.textBaseline = 'middle';
   const step = grid.pitch >= 11 ? 1 : 5;

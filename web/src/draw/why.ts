@@ -1,7 +1,7 @@
 /** Why a score: each component of q∘k as a bar, in the given order, and the line of what they have come to. */
 import type { Floats } from '../core/mechanism';
 import type { Palette } from '../theme.svelte';
-import { setFont } from './labels';
+import { fontOf, setFont } from './fonts';
 
 export interface Sum {
   terms: Floats;
@@ -15,6 +15,7 @@ const LEFT = 36;
 const TOP = 12;
 const BOTTOM = 14;
 const NAMED = 6;
+const FIGURE = fontOf(10);
 
 export function paintSum(ctx: CanvasRenderingContext2D, { terms, order, running, before }: Sum, width: number, height: number, palette: Palette): void {
   const most = Math.max(0, ...running, ...terms, ...(before ?? []));
@@ -38,7 +39,7 @@ export function paintSum(ctx: CanvasRenderingContext2D, { terms, order, running,
     ctx.setLineDash([]);
   }
   paintLine(ctx, running, xOf, yOf, palette);
-  setFont(ctx, 10);
+  setFont(ctx, FIGURE);
   ctx.textBaseline = 'middle';
   ctx.textAlign = 'right';
   for (const value of new Set([most, 0, least])) {
@@ -110,7 +111,7 @@ export function paintDistances(ctx: CanvasRenderingContext2D, scores: Float64Arr
   scores.forEach((score, distance) => ctx.lineTo(xOf(distance), yOf(score)));
   ctx.stroke();
   ctx.fillStyle = palette.soft;
-  setFont(ctx, 10);
+  setFont(ctx, FIGURE);
   ctx.textBaseline = 'middle';
   ctx.textAlign = 'right';
   for (const value of [most, least]) ctx.fillText(value.toFixed(1).replace('-', '−'), LEFT - 5, yOf(value));
