@@ -14,6 +14,7 @@ from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from qkvlab import mechanism as m
+from qkvlab import products
 
 
 def draw(*shape: int, seed: int = 0, scale: float = 1.0) -> np.ndarray:
@@ -78,8 +79,8 @@ def test_project_by_hand() -> None:
 
 @pytest.mark.parametrize(("n_query", "d_in"), [(5, 7), (1, 12), (31, 12), (37, 12), (5, 601)])
 def test_tiles_make_the_wide_product(n_query: int, d_in: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(m, "LONG_SUM", 5)
-    monkeypatch.setattr(m, "PART_TERMS", 5)  # so that sums are taken in parts, and (from 12 queries on) by threads
+    monkeypatch.setattr(products, "LONG_SUM", 5)
+    monkeypatch.setattr(products, "PART_TERMS", 5)  # so that sums are taken in parts, and by threads
     x, W, b = draw(n_query, d_in), draw(3, d_in, 11, seed=1), draw(33, seed=2)
     wide = np.concatenate(list(W), axis=1)  # [d_in, 33]
     np.testing.assert_allclose(m.linear(x, W), x @ wide)
@@ -362,9 +363,9 @@ def test_numpy_and_pytorch_give_the_same_numbers(name: str, dtype: type) -> None
 @pytest.mark.parametrize("at_once", [1, 3, 7])
 def test_many_queries_through_tiles_side_by_side(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many tiles at once as fit, heads apart or columns side by side: the same x W + b."""
-    monkeypatch.setattr(m, "WIDE_ELEMENTS", at_once * 5 * 3)
+    monkeypatch.setattr(products, "WIDE_ELEMENTS", at_once * 5 * 3)
     rng = np.random.default_rng(0)
-    x, b = rng.standard_normal((m.MANY_QUERIES + 1, 5)), rng.standard_normal((7, 3))
+    x, b = rng.standard_normal((products.MANY_QUERIES + 1, 5)), rng.standard_normal((7, 3))
     W, other = rng.standard_normal((7, 5, 3)), rng.standard_normal((2, 5, 3))
     expected = np.einsum("qi,tiw->tqw", x, W) + b[:, None]
     np.testing.assert_allclose(m.project(x, W, b), expected, atol=1e-12)
@@ -380,7 +381,7 @@ def test_a_few_queries_are_multiplied_right_however_it_is_done(
     n_query: int, d_in: int, small: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One by one where the matrix library has no way of its own for small products, long sums in parts."""
-    monkeypatch.setattr(m, "multiplies_small", lambda: small)
+    monkeypatch.setattr(products, "multiplies_small", lambda: small)
     rng = np.random.default_rng(n_query)
     x = rng.standard_normal((n_query, d_in)).astype(np.float32)
     W, other = (rng.standard_normal((n_tile, d_in, 4)).astype(np.float32) for n_tile in (5, 3))
