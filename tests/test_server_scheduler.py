@@ -3,6 +3,7 @@
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from threading import Barrier, Event, get_ident
 from typing import Any
 
@@ -206,6 +207,26 @@ def test_a_rest_ends_by_itself() -> None:
     scheduler.start()
     assert end.wait(10), events
     scheduler.stop()
+
+
+def test_a_rest_that_ends_while_the_worker_looks_for_work_is_not_slept_through() -> None:
+    """Time goes on from one look at the clock to the next."""
+    end = Event()
+    moment = count()
+
+    def work() -> Generator[Any, None, None]:
+        for moments in (1, 1.5, 2, 2.5, 3, 3.5):
+            yield Rest(moments / 1000)
+        end.set()
+        yield None
+
+    scheduler = Scheduler(slice_seconds=0.0, clock=lambda: next(moment) / 1000)
+    scheduler.submit(Job(Person("a"), work()))
+    scheduler.start()
+    try:
+        assert end.wait(20)
+    finally:
+        scheduler.stop()
 
 
 def test_who_is_asked_anew_while_it_rests_does_not_rest_on(timed: Scheduler) -> None:

@@ -127,17 +127,18 @@ class Scheduler:
     def _next(self) -> Job | None:
         with self._changed:
             while not self._stopping:
-                if (job := self._choose()) is not None:
+                now = self._clock()  # one moment for both: a rest that ended between them would be waited for for ever
+                if (job := self._choose(now)) is not None:
                     self._running = job
                     return job
-                self._changed.wait(self._until_ready())
+                self._changed.wait(self._until_ready(now))
                 self._look_again()
         return None
 
-    def _choose(self) -> Job | None:
+    def _choose(self, now: float) -> Job | None:
         for owner in list(self._turns):
             job = self._first(owner)
-            if job is not None and job.rests_until <= self._clock() and not owner.congested:
+            if job is not None and job.rests_until <= now and not owner.congested:
                 self._turns[owner] = self._turns.pop(owner)
                 return job
         return None
@@ -146,10 +147,9 @@ class Scheduler:
         """Of an owner's jobs, the one whose turn it would be; while it rests, those behind it rest too."""
         return min((job for job in self._turns[owner] if not job.waiting), key=lambda job: job.rank, default=None)
 
-    def _until_ready(self) -> float | None:
+    def _until_ready(self, now: float) -> float | None:
         """Seconds until a job may go on by itself; None where only somebody else can change anything."""
         jobs = [job for jobs in self._turns.values() for job in jobs]
-        now = self._clock()
         rests = [job.rests_until - now for job in jobs if job.rests_until > now]
         return min([*rests, *[RETRY for job in jobs if job.waiting]], default=None)
 
