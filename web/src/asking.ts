@@ -6,9 +6,8 @@ import { toWire } from './core/anchors';
 import { waits } from './core/edits';
 import type { Ablated, ModelInfo, Part, Reply, ReplyOf } from './core/protocol';
 import { floats, type Tensors } from './core/safetensors';
-import { Transport, type Socket } from './core/transport';
+import { isLoopback, Transport, type Socket } from './core/transport';
 import { begin, readPart, withTokens, type Picture } from './picture';
-import { isLoopback } from './place';
 import type { Lab } from './store.svelte';
 
 const PARTS: Part[] = ['head', 'raw', 'found', 'heads', 'overview', 'prediction', 'words'];
@@ -92,8 +91,17 @@ export class Asking {
     this.#transport?.ask('open', { model: name }, (reply) => {
       if (reply.part === 'progress') this.#lab.loading = { name, done: reply.done, total: reply.total };
       if (reply.part === 'opened') this.#opened(reply.model);
-      if (reply.part === 'error') [this.#lab.loading, this.#lab.error] = [null, reply.message];
+      if (reply.part === 'error') this.#notOpened(reply.message);
     });
+  }
+
+  /** What was open stays; where nothing was, the model that the server was started with is opened. */
+  #notOpened(message: string): void {
+    const { info, models, model } = this.#lab;
+    this.#lab.loading = null;
+    this.#lab.model = info?.name ?? models[0]?.name ?? model;
+    if (!info && this.#lab.model !== model) this.openModel(this.#lab.model);
+    this.#lab.error = message;
   }
 
   /** Do not wait for the next attempt to reconnect. */
@@ -323,6 +331,8 @@ export class Asking {
     this.#lab.model = info.name;
     this.#lab.info = info;
     const [layer, head] = layerAndHead(this.#lab.head);
-    if (layer >= info.n_layer || head >= info.n_head) this.#lab.head = '0.0';
+    if (layer < info.n_layer && head < info.n_head) return;
+    this.#lab.tell(this.#lab.say.heads.none(this.#lab.head, info.name));
+    this.#lab.head = '0.0';
   }
 }

@@ -1,7 +1,8 @@
 /** What the bench draws and writes, from the store: which rows, in which columns, on which scales. */
+import { kvAddress, layerAndHead } from './core/address';
 import { columnsOf, rowAt, scalesOf, shownKeys } from './core/bench';
 import { quoted } from './core/format';
-import { dot, headModel, visibleKeys } from './core/mechanism';
+import { dot, headModel, reaches, visibleKeys } from './core/mechanism';
 import { pairOrder, products } from './core/why';
 import { componentAt } from './draw/strips';
 import { lab } from './store.svelte';
@@ -24,7 +25,18 @@ export class BenchView {
   });
   shown = $derived.by(() => {
     const held = lab.dragging ? this.#lastKeys : [];
-    return shownKeys(this.weights, this.visible, this.query, [lab.keyAt, this.kept], held);
+    return shownKeys(this.weights, this.visible, this.query, [lab.keyAt, this.kept, ...this.#named], held, this.weightsBefore);
+  });
+  /** The keys that edits of this head name. */
+  #named = $derived.by(() => {
+    const { head } = this.open.reply;
+    const [layer, index] = layerAndHead(head);
+    const kvHead = kvAddress(head, lab.info!);
+    return lab.acting.flatMap((edit) => {
+      if ('kv_head' in edit) return edit.kv_head === kvHead ? [edit.token] : [];
+      if (!('key' in edit)) return [];
+      return ('head' in edit ? edit.head === head : reaches(edit, layer, index)) ? [edit.key] : [];
+    });
   });
   /** Still the same array while no row comes or goes; so are `k` and `v` while only the query moves. */
   keys: number[] = $derived.by(() => {
@@ -43,6 +55,11 @@ export class BenchView {
   grid = $derived({ columns: this.columns, head: this.headHeight, row: this.rowHeight, order: this.order, scales: this.scales });
 
   still = $derived({ grid: this.grid, keys: this.keys, k: this.k, kBefore: this.kBefore, v: this.open.arrays.v, vBefore: this.open.before.v });
+
+  ablated = $derived.by(() => {
+    const [layer, index] = layerAndHead(this.open.reply.head);
+    return lab.acting.some((edit) => edit.kind === 'ablate' && edit.strength > 0 && reaches(edit, layer, index));
+  });
 
   /** The figures of one key's row. */
   figures(key: number) {

@@ -14,11 +14,6 @@ export function wire(): string {
   return url.href;
 }
 
-/** Whether an address is this machine's own: its server and this page share the processors. */
-export function isLoopback(url: string): boolean {
-  return /^(localhost|127\.[\d.]+|\[::1\])$/.test(new URL(url).hostname);
-}
-
 /** A file of the course beside the page. */
 export function courseFile(name: string): string {
   return new URL(`course/${name}`, root).href;

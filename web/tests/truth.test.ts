@@ -83,11 +83,11 @@ describe('with edits', () => {
 
   test('the same mute in every head is not "this head alone"', () => {
     const acting = [{ kind: 'mute' as const, where: 'all', key: 4, query: null, strength: 1 }];
-    expect(told({ ...muted, acting, edits: ['mute " Italy" in all heads'] })).toContain('; with “mute " Italy" in all heads”, now it looks');
+    expect(told({ ...muted, acting, edits: ['mute " Italy" in all heads'] })).toContain('; “mute " Italy" in all heads” is on, and now it looks');
   });
 
   test('several edits are counted', () => {
-    expect(told({ ...muted, acting: [...muted.acting, { kind: 'tie', where: '3', strength: 1 }] })).toContain('; with 2 edits, now');
+    expect(told({ ...muted, acting: [...muted.acting, { kind: 'tie', where: '3', strength: 1 }] })).toContain('; 2 edits are on, and now');
   });
 
   test('a drag is not an edit yet', () => {

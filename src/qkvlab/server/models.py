@@ -110,7 +110,7 @@ class Models:
             return lambda progress: found
         rows = {row.name: row for row in known()}
         if name not in rows and name != self.own:
-            raise SourceError(one_of("model", name[:100], [self.own, *rows]))
+            raise SourceError(one_of("model", name[:100], dict.fromkeys([self.own, *rows])))
         row = rows.get(name)
         if not download and not (row is not None and row.cached):
             raise SourceError(f"{name} is not on this machine yet; open it first")

@@ -6,6 +6,8 @@ import { products } from './why';
 /** Up to so many keys are all shown. */
 export const ALL_SHOWN = 24;
 const STRONGEST = 12;
+/** A change of weight that is worth a row. */
+const MOVED = 0.01;
 
 export interface ShownKeys {
   /** In the order of the text. */
@@ -16,8 +18,9 @@ export interface ShownKeys {
 }
 
 /**
- * The keys with a row of their own: all, or the strongest 12, the first, the query itself and those of interest. Keys
- * that are held keep their rows, and only a new strongest one joins them: no row jumps under a hand that drags.
+ * The keys with a row of their own: all, or the strongest 12, those that edits moved most, the first, the query itself and
+ * those of interest. Keys that are held keep their rows, and only a new strongest one joins them: no row jumps under a
+ * hand that drags.
  */
 export function shownKeys(
   weights: Float64Array,
@@ -25,13 +28,21 @@ export function shownKeys(
   query: number,
   interest: readonly (number | null)[],
   held: readonly number[] = [],
+  before: Float64Array = weights,
 ): ShownKeys {
   const all = Array.from({ length: visible.last - visible.first }, (_, i) => visible.first + i);
   if (all.length <= ALL_SHOWN) return { keys: all, others: 0, othersWeight: 0 };
-  const chosen = new Set([...held, ...strongest(weights, held.length > 0 ? 1 : STRONGEST), visible.first, query, ...interest]);
+  const chosen = new Set([...held, ...strongest(weights, held.length > 0 ? 1 : STRONGEST), visible.first, query, ...interest, ...moved(weights, before)]);
   const keys = all.filter((key) => chosen.has(key));
   const othersWeight = all.reduce((sum, key) => (chosen.has(key) ? sum : sum + weights[key]!), 0);
   return { keys, others: all.length - keys.length, othersWeight };
+}
+
+/** The keys whose weight an edit changed enough to be seen, at most as many as are shown for their strength. */
+function moved(weights: Float64Array, before: Float64Array): number[] {
+  if (before === weights) return [];
+  const changes = weights.map((weight, key) => Math.abs(weight - before[key]!));
+  return strongest(changes, STRONGEST).filter((key) => changes[key]! >= MOVED);
 }
 
 /** Where a scale ends: the 99th percentile of the sizes in these rows, so that one outlier does not flatten the rest. */

@@ -47,11 +47,11 @@ export function hatOf(kind: EditKind): 'q' | 'k' | 'v' | null {
 
 // ---- sharing K/V heads
 
-/** The layers that the edits reduce to one K/V head. */
+/** The layers that the edits reduce to one K/V head; a part of the way saves nothing. */
 export function sharedLayers(edits: readonly EditItem[]): Set<number> {
   const layers = new Set<number>();
   for (const { edit, on } of edits) {
-    if (!on || edit.kind !== 'share-kv' || edit.n_kv_head !== 1) continue;
+    if (!on || edit.kind !== 'share-kv' || edit.n_kv_head !== 1 || edit.strength < 1) continue;
     for (let layer = edit.first_layer; layer <= edit.last_layer; layer++) layers.add(layer);
   }
   return layers;

@@ -13,12 +13,16 @@ export interface Reproduced {
   at: number | null;
 }
 
+/** More characters than this are imported a line each. */
+const LONG = 56;
+
 /** A script that prints the prediction after `at` and the weights with which `query` looks, in the open head. */
 export function copyAsPython({ model, text, special, edits, head, query, at }: Reproduced): string {
   const classes = [...new Set(edits.map(({ kind }) => className(kind)))].sort();
+  const names = classes.join(', ');
   const lines = [
     'import qkvlab',
-    ...(classes.length ? [`from qkvlab.edits import ${classes.join(', ')}`] : []),
+    ...(classes.length === 0 ? [] : [`from qkvlab.edits import ${names.length > LONG ? `(\n    ${classes.join(',\n    ')},\n)` : names}`]),
     '',
     `model = qkvlab.open_model(${quoted(model)})`,
     'trace = model.trace(',

@@ -212,6 +212,11 @@ export class Transport {
   }
 }
 
+/** Whether an address is this machine's own: its server and this page share the processors. */
+export function isLoopback(url: string): boolean {
+  return /^(localhost|127\.[\d.]+|\[::1\])$/.test(new URL(url).hostname);
+}
+
 function readMessage(data: unknown): { reply: Reply | Welcome; tensors: Tensors } {
   const isText = typeof data === 'string';
   const message = isText ? { reply: JSON.parse(data), tensors: new Map() } : readFrame(data as ArrayBuffer);
