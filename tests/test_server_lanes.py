@@ -298,6 +298,18 @@ def test_ablation_streams_the_strongest_first(page: Page, smollm2: Any) -> None:
     assert page.ask(lane="ablate", model="smollm2", text="", tracked=[5])[-1].part == "done"
 
 
+def test_the_answer_without_one_head(page: Page, smollm2: Any) -> None:
+    """The example of the page: without 23.4 the answer goes from 93 to 55 %."""
+    frame = page.parts(lane="without", model="smollm2", text=ITALY, head="23.4", tracked=[" Italian", " French"])["without"]
+    trace = smollm2.trace(ITALY)
+    ids = effects.tracked_ids(smollm2, [" Italian", " French"])
+    effect, p = effects.ablated(trace, "23.4", len(trace) - 1, ids)
+    assert (frame.reply["head"], frame.reply["at"]) == ("23.4", len(trace) - 1)
+    assert frame.reply["effect"] == pytest.approx(effect, abs=1e-4) and frame.reply["p"] == pytest.approx(p, abs=1e-5)
+    assert round(frame.reply["p"], 2) == 0.55
+    assert page.error(lane="without", model="smollm2", text=ITALY, head="99.0", tracked=[" Italian"])[0] == "HeadError"
+
+
 def test_with_edits_every_head_is_ablated_without_them_too(
     page: Page, smollm2: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

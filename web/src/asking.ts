@@ -16,6 +16,8 @@ const LATER: Part[] = ['words', 'overview'];
 const STALE_AFTER = 200;
 /** Parts that come within this time after the open head are shown at once: every change of the page costs a layout. */
 const TOGETHER = 100;
+/** Once nothing has changed for so long, one more pass tells what the answer would be without the open head. */
+const AT_REST = 400;
 /** While a hand drags, the server is asked at most this often, in milliseconds: the frames need the processors too. */
 const BETWEEN = 100;
 
@@ -53,6 +55,7 @@ export class Asking {
   /** The request whose answer takes the place of a drag that was let go. */
   #dragEndsWith: number | 'next' | null = null;
   #asked = 0;
+  #restTimer: ReturnType<typeof setTimeout> | undefined;
   #lastAsked = -Infinity;
   #askTimer: ReturnType<typeof setTimeout> | undefined;
   /** The state that the ablations were measured in. */
@@ -60,6 +63,8 @@ export class Asking {
   #staleTimer: ReturnType<typeof setTimeout> | undefined;
   /** The request on its way has brought the open head's arrays, or asked for none. */
   #headCame = false;
+  /** The head and state that were last asked for their answer without the head. */
+  #withoutFor = '';
 
   /** Everything on the page is the answer to the state it is in. */
   settled = false;
@@ -113,6 +118,7 @@ export class Asking {
   ask(): void {
     const { info } = this.#lab;
     this.settled = false;
+    clearTimeout(this.#restTimer);
     if (!info || info.name !== this.#lab.model || !this.#transport || this.#mustWait()) return;
     const live = this.#lab.edits.filter((item) => item.on && !waits(item));
     const state = this.#lab.state(live);
@@ -136,7 +142,10 @@ export class Asking {
     const urgent = missing.filter((part) => !LATER.includes(part));
     const parts = urgent.length > 0 ? urgent : missing;
     this.settled = parts.length === 0;
-    if (this.settled) return;
+    if (this.settled) {
+      this.#restTimer = setTimeout(() => this.#askWithout(), AT_REST);
+      return;
+    }
     // Until they come, what was shown of them does not count: an earlier answer may still slip in between.
     for (const part of parts) [this.#have, this.#arrived].forEach((known) => known.delete(part));
     const [text, sent] = [this.#lab.text, live.map((item) => item.id)];
@@ -187,6 +196,17 @@ export class Asking {
       this.#lab.ablated = withMore(this.#lab.ablated, reply.effects);
       this.#lab.ablatedBefore = withMore(this.#lab.ablatedBefore, reply.before);
       this.#lab.ablationsLeft = reply.left;
+    });
+  }
+
+  /** What the sentence under the text says of the open head: without it, how probable is the first tracked answer? */
+  #askWithout(): void {
+    const { info, head, tracked, edited } = this.#lab;
+    const about = this.#lab.aboutWithout(head);
+    if (!info?.has_output || tracked.length === 0 || edited || this.#lab.withoutHead(head) || this.#withoutFor === about) return;
+    this.#withoutFor = about;
+    this.#transport?.ask('without', { ...this.#lab.state(), head, at: this.#lab.atRef(), tracked }, (reply) => {
+      if (reply.part === 'without') this.#lab.without = { about, p: reply.p };
     });
   }
 

@@ -76,6 +76,8 @@ export class Lab {
   /** Without the edits; empty where there are none. */
   ablatedBefore: ReadonlyMap<string, Ablated> = $state.raw(new Map());
   ablationsLeft: number | null = $state(null);
+  /** How probable the first tracked answer is without a head: of one head and state. */
+  without: { about: string; p: number } | null = $state.raw(null);
   curve: ReplyOf<'curve'> | null = $state.raw(null);
   whyParts: { about: string; reply: ReplyOf<'why'> | null; error: string | null } | null = $state.raw(null);
   sharing: ReplyOf<'sharing'> | null = $state.raw(null);
@@ -282,10 +284,10 @@ export class Lab {
 
   /** The first tracked answer's probability now and without this head, where that was measured in this very state. */
   withoutHead(head: string): { text: string; now: number; p: number } | null {
-    const measured = this.ablated.get(head);
     const answer = this.shown?.prediction?.tracked[0];
-    if (!measured || !answer || this.server.ablatedFor !== this.aboutAnswers()) return null;
-    return { text: answer.text, now: answer.after.p, p: measured.p };
+    const asked = this.without?.about === this.aboutWithout(head) ? this.without.p : undefined;
+    const p = this.server.ablatedFor === this.aboutAnswers() ? (this.ablated.get(head)?.p ?? asked) : asked;
+    return answer && p !== undefined ? { text: answer.text, now: answer.after.p, p } : null;
   }
 
   // ---- what follows from it
@@ -311,6 +313,10 @@ export class Lab {
 
   aboutAnswers(): string {
     return JSON.stringify([this.state(), this.atRef(), this.tracked]);
+  }
+
+  aboutWithout(head: string): string {
+    return head + this.aboutAnswers();
   }
 
   atRef(): TokenRef | null {

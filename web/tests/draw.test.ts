@@ -9,14 +9,22 @@ describe('the grid of heads', () => {
     const grid = gridOf(30, 9, 3, 204, 510);
     expect(grid.pitch).toBe(17);
     for (let head = 0; head < 270; head++) {
-      const { x, y, size } = cellOf(grid, head);
-      expect(headAt(grid, x + size / 2, y + size / 2)).toBe(head);
+      const { x, y, width, height } = cellOf(grid, head);
+      expect(headAt(grid, x + width / 2, y + height / 2)).toBe(head);
+      expect(headAt(grid, x + width - 0.5, y + height - 0.5)).toBe(head);
     }
     const gap = grid.columns[3]! - grid.columns[2]!;
-    expect(gap).toBeGreaterThan(grid.pitch);
+    expect(gap).toBeGreaterThan(grid.wide);
     expect(headAt(grid, grid.columns[3]! - 1, 5)).toBeNull();
     expect(headAt(grid, 2, 5)).toBeNull();
     expect(headAt(grid, grid.columns[0]!, 30 * 17 + 1)).toBeNull();
+  });
+
+  it('in a low window has cells that are wider than high, up to twice', () => {
+    const low = gridOf(30, 9, 3, 204, 300);
+    expect([low.pitch, low.wide]).toEqual([10, 19]);
+    expect(low.width).toBeLessThanOrEqual(204);
+    expect(gridOf(30, 9, 3, 204, 220).wide).toBe(14);
   });
 
   it('shrinks its cells for a large model and scrolls from there', () => {
@@ -27,8 +35,8 @@ describe('the grid of heads', () => {
   });
 
   it('keeps one column of heads per K/V head together where none are shared', () => {
-    const { columns, pitch } = gridOf(6, 12, 12, 204, 510);
-    expect(columns.slice(1).every((x, i) => x - columns[i]! === pitch)).toBe(true);
+    const { columns, wide } = gridOf(6, 12, 12, 204, 510);
+    expect(columns.slice(1).every((x, i) => x - columns[i]! === wide)).toBe(true);
   });
 });
 

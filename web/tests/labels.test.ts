@@ -21,6 +21,18 @@ test('a label that must be there is, inside the picture', () => {
   expect(placed!.box.y).toBeGreaterThanOrEqual(0);
 });
 
+test('side by side, labels keep apart enough not to read as one word', () => {
+  const [one, other] = placeLabels([want('they', 60, 50, true), want('In', 98, 50)], measure, 14, picture, [], new Map());
+  if (other && Math.abs(one!.box.y - other.box.y) < 14) expect(Math.abs(other.box.x - (one!.box.x + one!.box.width))).toBeGreaterThanOrEqual(5);
+  expect(other).toBeDefined();
+});
+
+test('a label that may be left out covers no obstacle where it is to keep clear, one that must be there does', () => {
+  const everywhere = [{ x: 0, y: 0, width: 200, height: 100 }];
+  const placed = (must: boolean, clear: boolean) => placeLabels([want('q', 100, 50, must)], measure, 14, picture, everywhere, new Map(), clear).length;
+  expect([placed(false, true), placed(true, true), placed(false, false)]).toEqual([0, 1, 1]);
+});
+
 test('a label stays on its side while it can', () => {
   const sides = new Map([['q', 5]]);
   expect(placeLabels([want('q', 100, 50)], measure, 14, picture, [], sides)[0]!.side).toBe(5);

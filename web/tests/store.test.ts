@@ -102,6 +102,28 @@ test.each([
   stop();
 });
 
+test('at rest it asks once what the followed answer would be without the open head', async () => {
+  const { lab, server, stop } = opened();
+  lab.tracked = ['x'];
+  lab.server.ask();
+  server.answer(0, 'done');
+  for (let request = 1; request < server.asked.length; request++) {
+    if (request === 1) server.tokens(1, ['a', 'b']);
+    if (request === 1) server.answer(1, 'prediction', { at: 1, rows: [], tracked: [{ id: 1, text: 'x', before: { p: 0.9, logit: 0 }, after: { p: 0.9, logit: 0 } }] });
+    server.answer(request, 'done');
+  }
+  const before = server.asked.length;
+  await new Promise((later) => setTimeout(later, 500));
+  expect(server.asked.slice(before).map(({ lane }) => lane)).toEqual(['without']);
+  server.answer(before, 'without', { head: '0.0', at: 1, effect: 1, p: 0.4 });
+  expect(lab.withoutHead('0.0')).toEqual({ text: 'x', now: 0.9, p: 0.4 });
+  expect(lab.withoutHead('1.0')).toBeNull();
+  lab.server.ask();
+  await new Promise((later) => setTimeout(later, 500));
+  expect(server.asked).toHaveLength(before + 1);
+  stop();
+});
+
 test('a text that comes back after an empty one is asked for again', () => {
   const { lab, server, stop } = opened();
   server.tokens(0, ['a', 'b']);

@@ -100,6 +100,18 @@ describe('with edits', () => {
     expect(told({ ...muted, weights: plain.weights })).toContain('with 0.95 at head 23.4, as before the edits.');
   });
 
+  test('an edit that leaves the head where it looks is named before the answer that it turns', () => {
+    const swapped = { ...muted, weights: plain.weights, acting: [{ kind: 'swap-value', kv_head: '23.1', token: 8, source: 1, strength: 1 }] as typeof muted.acting };
+    expect(told({ ...swapped, edits: ['swap it'] })).toContain(', as before the edits. “swap it” is on. The answer turns from');
+    expect(told({ ...swapped, acting: [...swapped.acting, ...swapped.acting], edits: ['swap it', 'again'] })).toContain('. 2 edits are on. The answer');
+  });
+
+  test('without the head an answer goes somewhere, or stays', () => {
+    const without = { text: ' Italian', now: 0.93, p: 0.55 };
+    expect(told({ ...plain, without })).toContain('; without this head Italian goes from 93 % to 55 %.');
+    expect(told({ ...plain, without: { ...without, p: 0.9299 } })).toContain('; without this head Italian stays at 93 %.');
+  });
+
   test('an answer that stays', () => {
     expect(told({ ...muted, prediction: predicted(row(1, ' Italian', 0.93, 0.55)) })).toMatch(/The answer stays Italian: 93 % → 55 %\.$/);
     expect(told({ ...muted, prediction: predicted(row(1, ' Italian', 0.93, 0.931)) })).toMatch(/stays Italian with 93 %\.$/);

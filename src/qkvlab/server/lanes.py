@@ -94,6 +94,17 @@ def _ablate(request: Request, rooms: Rooms, owner: Owner) -> Steps:
     return {}
 
 
+def _without(request: Request, rooms: Rooms, owner: Owner) -> Steps:
+    """The answer without one head."""
+
+    def steps(trace: Trace, at: int, ids: list[int]) -> Iterator[Reply | None]:
+        head = trace.spec.head(request.head)
+        effect, p = effects.ablated(trace, head, at, ids)
+        yield Reply("without", {"head": str(head), "at": at, "effect": effect, "p": p})
+
+    return (yield from _on_trace(request, rooms, owner, steps))
+
+
 def _curve(request: Request, rooms: Rooms, owner: Owner) -> Steps:
     """The tracked words with one edit at every strength."""
 
@@ -223,6 +234,7 @@ _LANES: dict[str, Callable[[Request, Rooms, Owner], Steps]] = {
     "view": view,
     "effect": _effect,
     "ablate": _ablate,
+    "without": _without,
     "curve": _curve,
     "why": _why,
     "sharing": _sharing,

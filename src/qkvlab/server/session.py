@@ -17,7 +17,9 @@ from .scheduler import Job
 
 UNSENT = 4 * 1024**2
 """Bytes that may wait to be sent; with more, the connection's jobs rest and its messages are not read."""
-_RANKS = {lane: rank for rank, lane in enumerate(("models", "open", "view"))}
+_RANKS = {"models": 0, "open": 1, "view": 2, "ablate": 4, "sharing": 4}
+"""Which of a connection's requests go first; what takes many passes goes after all others."""
+_OTHERS, _LAST = 3, 5
 
 
 class Session:
@@ -87,7 +89,7 @@ class Session:
         self._last_id = request.id
         self._drop(request.lane)
         steps, deliver = answer(request, self._rooms, self), partial(self._deliver, request.lane, request.id)
-        rank = _RANKS.get(request.lane, len(_RANKS))
+        rank = _RANKS.get(request.lane, _OTHERS)
         job = Job(self, steps, deliver, rank, alone=request.busy == "dragging")
         self._jobs[request.lane] = request.id, job
         self._rooms.scheduler.submit(job)
@@ -147,7 +149,7 @@ class Session:
         self._closed = True
         for _, job in self._jobs.values():
             self._rooms.scheduler.cancel(job)
-        self._rooms.scheduler.submit(Job(self, self._forget(), rank=len(_RANKS) + 1))
+        self._rooms.scheduler.submit(Job(self, self._forget(), rank=_LAST))
 
     def _forget(self) -> Generator[None, None, None]:
         self._rooms.traces.forget(owner=self)

@@ -84,7 +84,7 @@ export interface Span {
 }
 export type Columns = Record<Column, Span>;
 
-const WIDE = { token: 92, score: 58, weight: 136, share: 54 };
+const WIDE = { token: 112, score: 58, weight: 136, share: 54 };
 const NARROW = { token: 76, score: 44, weight: 92, share: 40 };
 const NARROW_UNDER = 600;
 const PHONE = { token: 72, score: 40, weight: 82, share: 40 };

@@ -15,6 +15,11 @@ export function hundredths(weight: number): string {
   return weight > 0 && weight < 0.005 ? '< 0.01' : weight.toFixed(2);
 }
 
+/** A weight in thousandths, and never 0 for what is not. */
+export function thousandths(weight: number): string {
+  return weight === 0 ? '0' : weight < 0.0005 ? '<.001' : weight.toFixed(3);
+}
+
 /** A signed number with a real minus. */
 export function signed(value: number, digits = 2): string {
   return value.toFixed(digits).replace('-', '−');

@@ -108,6 +108,7 @@ export interface LaneFields {
   };
   effect: TextState & { at: TokenRef | null; tracked: Tracked[] };
   ablate: TextState & { at: TokenRef | null; tracked: Tracked[] };
+  without: TextState & { head: string; at: TokenRef | null; tracked: Tracked[] };
   curve: TextState & { places: number[]; at: TokenRef | null; tracked: Tracked[] };
   why: TextState & { head: string; query: TokenRef | number; key: TokenRef | number };
   sharing: { model: string };
@@ -244,6 +245,11 @@ export interface AblateReply {
   left: number;
 }
 
+export interface WithoutReply extends Ablated {
+  part: 'without';
+  at: number;
+}
+
 export interface CurveReply {
   part: 'curve';
   places: number[];
@@ -316,6 +322,7 @@ export type Reply = { id: number; lane: Lane } & (
   | PredictionReply
   | WordsReply
   | AblateReply
+  | WithoutReply
   | CurveReply
   | SharingReply
   | WritesReply

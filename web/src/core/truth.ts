@@ -32,7 +32,7 @@ export interface Truth {
 type Words = Say['sentence']['truth'];
 
 export function truthOf(seen: Seen, say: Words): Truth {
-  const rest = [looks(seen, say), answers(seen, say)].filter((clause) => clause !== '').join(' ');
+  const rest = [looks(seen, say), unnamed(seen, say), answers(seen, say)].filter((clause) => clause !== '').join(' ');
   return { query: print(seen.tokens[seen.query]), rest };
 }
 
@@ -50,6 +50,13 @@ function looks(seen: Seen, say: Words): string {
   }
   const earlier = seen.edited && was !== null ? beforeEdits(weight, hundredths(seen.before[was]!), say) : '';
   return `${say.looks(key, weight, seen.head)}${earlier}${ofInterest(seen, now, say)}${hidden}.`;
+}
+
+/** What was done, where the sentence before has not named it: on its own it would speak of an answer that turns for no reason. */
+function unnamed(seen: Seen, say: Words): string {
+  const [now, was] = [top(seen.weights), top(seen.before)];
+  if (!seen.edited || seen.acting.length === 0 || (now !== null && was !== null && was !== now)) return '';
+  return seen.acting.length === 1 && seen.edits.length === 1 ? say.isOn(seen.edits[0]!) : say.areOn(seen.acting.length);
 }
 
 function beforeEdits(now: string, was: string, say: Words): string {
@@ -88,8 +95,12 @@ function answers(seen: Seen, say: Words): string {
     const [p, old] = [percent(after.after.p), percent(after.before.p)];
     return p === old ? say.stays(now, p, place) : say.staysFrom(now, old, p, place);
   }
-  const ablated = without ? say.without(word(without.text), percent(without.now), percent(without.p)) : '';
+  const ablated = without ? withoutHead(word(without.text), percent(without.now), percent(without.p), say) : '';
   return `${say.answer(now, percent(after.after.p), place)}${ablated}.`;
+}
+
+function withoutHead(answer: string, now: string, p: string, say: Words): string {
+  return now === p ? say.withoutStays(answer, p) : say.without(answer, now, p);
 }
 
 function best(prediction: PredictionReply | null, state: 'before' | 'after') {

@@ -23,6 +23,8 @@ export interface ArcSide {
 const FIGURES = fontOf(12.5, 600);
 const FIGURE = 15;
 const THINNEST = 0.02;
+/** The arc of a token that looks at itself: around the dot by which the query is taken. */
+const LOOP = { spread: 26, height: 24 };
 const NUMBERED = 0.095;
 const MOST_FIGURES = 5;
 
@@ -71,7 +73,7 @@ function along(ctx: CanvasRenderingContext2D, { query, key }: Arc, palette: Pale
 }
 
 function trace(ctx: CanvasRenderingContext2D, from: number, to: number, side: ArcSide): void {
-  const spread = from === to ? 7 : 0;
+  const spread = from === to ? LOOP.spread : 0;
   const control = side.y + (side.away * heightOf(from, to, side) * 4) / 3;
   ctx.beginPath();
   ctx.moveTo(from + spread / 2, side.y);
@@ -81,7 +83,7 @@ function trace(ctx: CanvasRenderingContext2D, from: number, to: number, side: Ar
 
 /** Long arcs stand higher, so that short ones stay visible under them. */
 export function heightOf(from: number, to: number, { room }: ArcSide): number {
-  return Math.min(room - FIGURE, 12 + Math.abs(from - to) * 0.13);
+  return Math.min(room - FIGURE, from === to ? LOOP.height : 12 + Math.abs(from - to) * 0.13);
 }
 
 function drawFigures(ctx: CanvasRenderingContext2D, arcs: Arc[], side: ArcSide, palette: Palette): void {

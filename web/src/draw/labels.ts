@@ -28,9 +28,14 @@ export interface Placed extends Wanted {
 /** Directions from the point to its label, the best one first; then the same again, farther away. */
 const SIDES: [x: number, y: number][] = [[1, -0.7], [1, 0], [1, 0.7], [0, -1], [-1, -0.7], [-1, 0], [-1, 0.7], [0, 1]]; // prettier-ignore
 const APART = 14;
+/** Between two labels on one line, so that they do not read as one word. */
+const BETWEEN = 5;
 const COST = { label: 1000, outside: 800, obstacle: 60, side: 1, apart: 12, moved: 6 };
 
-/** Labels in order of importance. `sides` remembers where each stood, so that it stays there while it can. */
+/**
+ * Labels in order of importance. `sides` remembers where each stood, so that it stays there while it can. One that need not
+ * be there is left out where it would lie on another, and with `clear` also where it would cover an obstacle.
+ */
 export function placeLabels(
   wanted: readonly Wanted[],
   measure: (text: string) => number,
@@ -38,6 +43,7 @@ export function placeLabels(
   picture: Box,
   obstacles: readonly Box[],
   sides: Map<string, number>,
+  clear = false,
 ): Placed[] {
   const placed: Placed[] = [];
   for (const label of wanted) {
@@ -48,7 +54,7 @@ export function placeLabels(
       return { ...label, box, side, apart: side >= SIDES.length, cost: costOf(box, side, picture, placed, near, sides.get(label.id)) };
     });
     const { cost, ...best } = options.reduce((a, b) => (b.cost < a.cost ? b : a));
-    if (cost >= COST.outside && !label.must) continue;
+    if (cost >= (clear ? COST.obstacle : COST.outside) && !label.must) continue;
     sides.set(label.id, best.side);
     placed.push({ ...best, box: inside(best.box, picture) });
   }
@@ -69,7 +75,7 @@ function boxAt({ x, y, gap: close }: Wanted, side: number, width: number, height
 }
 
 function costOf(box: Box, side: number, picture: Box, placed: Placed[], obstacles: readonly Box[], before?: number): number {
-  const clash = placed.filter((other) => overlap(box, other.box)).length;
+  const clash = placed.filter((other) => overlap({ ...box, x: box.x - BETWEEN, width: box.width + 2 * BETWEEN }, other.box)).length;
   const hit = obstacles.filter((other) => overlap(box, other)).length;
   const out = liesWithin(box, picture) ? 0 : 1;
   const moved = before !== undefined && before !== side ? 1 : 0;

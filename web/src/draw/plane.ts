@@ -32,15 +32,8 @@ const ZERO = fontOf(11);
 
 // ---- the ground: where each key wins
 
-/** Regions are polygons in the query's coordinates, one for each key. */
-export function paintGround(
-  ctx: CanvasRenderingContext2D,
-  frame: Frame,
-  regions: Point[][],
-  points: Float64Array,
-  axes: Axes,
-  palette: Palette,
-): void {
+/** Regions are polygons in the query's coordinates, one for each key; under the axes' lines. */
+export function paintGround(ctx: CanvasRenderingContext2D, frame: Frame, regions: Point[][], axes: Axes, palette: Palette): void {
   const land = [palette.land1, palette.land2, palette.land3, palette.land4, palette.land5];
   const around = regions.filter((polygon) => polygon.length > 2).sort((a, b) => bearing(a) - bearing(b));
   around.forEach((polygon, i) => {
@@ -51,10 +44,10 @@ export function paintGround(
     ctx.lineWidth = 0.6;
     ctx.stroke();
   });
-  paintAxes(ctx, frame, points, axes, palette);
+  paintAxes(ctx, frame, axes, palette);
 }
 
-function paintAxes(ctx: CanvasRenderingContext2D, frame: Frame, points: Float64Array, axes: Axes, palette: Palette): void {
+function paintAxes(ctx: CanvasRenderingContext2D, frame: Frame, axes: Axes, palette: Palette): void {
   const { width, height, x, y } = frame;
   ctx.strokeStyle = palette.edge;
   ctx.lineWidth = 1;
@@ -64,15 +57,28 @@ function paintAxes(ctx: CanvasRenderingContext2D, frame: Frame, points: Float64A
   ctx.setLineDash([]);
   line(ctx, x - 4, y, x + 4, y);
   line(ctx, x, y - 4, x, y + 4);
-  setFont(ctx, AXIS);
-  ctx.fillStyle = palette.soft;
-  ctx.textAlign = 'left';
-  for (const { text, box } of axisNames(frame, points, axes)) ctx.fillText(text, box.x, box.y + box.height - 3);
 }
 
-interface Name {
+export interface Name {
   text: string;
   box: Box;
+}
+
+/** The names of the axes and of the origin, over the dots: in a crowd there is no place without any. */
+export function paintAxisNames(ctx: CanvasRenderingContext2D, names: readonly Name[], palette: Palette): void {
+  setFont(ctx, AXIS);
+  ctx.textAlign = 'left';
+  for (const { text, box } of names) write(ctx, text, box.x, box.y + box.height - 3, palette.soft, palette);
+}
+
+/** Text with a light edge, so that it can be read over lines and dots. */
+function write(ctx: CanvasRenderingContext2D, text: string, x: number, y: number, colour: string, palette: Palette): void {
+  ctx.strokeStyle = palette.sheet;
+  ctx.lineWidth = 2.5;
+  ctx.lineJoin = 'round';
+  ctx.strokeText(text, x, y);
+  ctx.fillStyle = colour;
+  ctx.fillText(text, x, y);
 }
 
 const NAME_HEIGHT = 13;
@@ -80,7 +86,7 @@ const NAME_HEIGHT = 13;
 const DOT_REACH = 11;
 
 /** Where the names of the axes and of the origin stand: each at that one of its places where the fewest dots are. */
-function axisNames(frame: Frame, points: Float64Array, axes: Axes): Name[] {
+export function axisNames(frame: Frame, points: Float64Array, axes: Axes): Name[] {
   const { width, x, y } = frame;
   const dots = Array.from({ length: points.length / 2 }, (_, j) => toScreen(frame, frame.perKey, [points[2 * j]!, points[2 * j + 1]!]));
   const names: Name[] = [];
@@ -160,12 +166,11 @@ function paintLabels(ctx: CanvasRenderingContext2D, frame: Frame, dots: Dot[], p
   });
   const taken = [...obstacles, ...dots.map((dot) => around(toScreen(frame, frame.perKey, dot.at), dot.radius + (dot.ring ? 4 : 1)))];
   const picture = { x: 3, y: 3, width: frame.width - 6, height: frame.height - 6 };
-  ctx.fillStyle = palette.ink;
-  ctx.strokeStyle = palette.soft;
-  ctx.lineWidth = 0.8;
-  for (const { text, box, apart, x, y, gap } of placeLabels(wanted, (text) => widthOf(LABEL, text), 14, picture, taken, sides)) {
+  for (const { text, box, apart, x, y, gap } of placeLabels(wanted, (text) => widthOf(LABEL, text), 14, picture, taken, sides, true)) {
+    ctx.strokeStyle = palette.soft;
+    ctx.lineWidth = 0.8;
     if (apart) leader(ctx, [x, y], gap - 3, box);
-    ctx.fillText(text, box.x, box.y + box.height - 3);
+    write(ctx, text, box.x, box.y + box.height - 3, palette.ink, palette);
   }
 }
 
@@ -196,8 +201,7 @@ export function paintArrow(ctx: CanvasRenderingContext2D, frame: Frame, to: Poin
   arrow(ctx, origin, end, 3);
   setFont(ctx, LABEL);
   ctx.textAlign = 'center';
-  ctx.fillStyle = palette.qText;
-  ctx.fillText('q', end[0], end[1] + (end[1] > frame.height - 40 ? -18 : 25));
+  write(ctx, 'q', end[0], end[1] + (end[1] > frame.height - 40 ? -18 : 25), palette.qText, palette);
 }
 
 /** What labels keep clear of: the head of the arrow and its line. */
@@ -206,11 +210,6 @@ export function arrowBoxes(frame: Frame, to: Point): Box[] {
   const steps = Array.from({ length: 9 }, (_, i) => i / 9);
   const along = steps.map((t): Point => [frame.x + t * (x - frame.x), frame.y + t * (y - frame.y)]);
   return [around([x, y], 14), { x: x - 8, y: y + 12, width: 16, height: 16 }, ...along.map((at) => around(at, 4))];
-}
-
-/** What labels keep clear of: the names of the axes and of the origin. */
-export function axisBoxes(frame: Frame, points: Float64Array, axes: Axes): Box[] {
-  return axisNames(frame, points, axes).map(({ box }) => box);
 }
 
 // ---- the blend
@@ -255,7 +254,7 @@ export function paintBlend(ctx: CanvasRenderingContext2D, frame: Frame, { z, zBe
   ctx.fill();
   setFont(ctx, LABEL);
   ctx.textAlign = 'right';
-  ctx.fillText('z', at[0] - 9, at[1] + 4);
+  write(ctx, 'z', at[0] - 9, at[1] + 4, palette.ink, palette);
 }
 
 /** What labels keep clear of: z and its name. */

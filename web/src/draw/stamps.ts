@@ -6,8 +6,9 @@ import { fontOf, setFont } from './fonts';
 export interface Grid {
   n_layer: number;
   n_head: number;
-  /** From one cell to the next. */
+  /** From one cell to the next, down and across. */
   pitch: number;
+  wide: number;
   /** Left edge of each column of heads. */
   columns: number[];
   width: number;
@@ -19,49 +20,53 @@ const SMALLEST = 5;
 const LARGEST = 24;
 const LAYER = fontOf(9);
 
-/** Cells as large as both sides allow. What does not fit at the smallest size scrolls. */
+/** Cells as large as both sides allow, at most twice as wide as high. What does not fit at the smallest size scrolls. */
 export function gridOf(n_layer: number, n_head: number, n_kv_head: number, width: number, height: number): Grid {
   const groupSize = n_head / n_kv_head;
   const apart = groupSize > 1 ? 5 : 0;
   const across = (width - GUTTER - apart * (n_kv_head - 1)) / n_head;
   const pitch = Math.max(SMALLEST, Math.min(LARGEST, Math.floor(Math.min(across, height / n_layer))));
-  const columns = Array.from({ length: n_head }, (_, head) => GUTTER + head * pitch + apart * Math.floor(head / groupSize));
-  return { n_layer, n_head, pitch, columns, width: columns[n_head - 1]! + pitch + 2, height: n_layer * pitch + 3 };
+  const wide = Math.max(pitch, Math.min(LARGEST, 2 * pitch, Math.floor(across)));
+  const columns = Array.from({ length: n_head }, (_, head) => GUTTER + head * wide + apart * Math.floor(head / groupSize));
+  return { n_layer, n_head, pitch, wide, columns, width: columns[n_head - 1]! + wide + 2, height: n_layer * pitch + 3 };
 }
 
 /** The head at a point, as an index; null beside the cells. */
-export function headAt({ n_layer, n_head, pitch, columns }: Grid, x: number, y: number): number | null {
+export function headAt({ n_layer, n_head, pitch, wide, columns }: Grid, x: number, y: number): number | null {
   const layer = Math.floor(y / pitch);
-  const head = columns.findIndex((left) => x >= left && x < left + pitch);
+  const head = columns.findIndex((left) => x >= left && x < left + wide);
   return head >= 0 && layer >= 0 && layer < n_layer ? layer * n_head + head : null;
 }
 
 /** Where the head's cell stands, without the hairline between cells. */
-export function cellOf({ n_head, pitch, columns }: Grid, index: number): { x: number; y: number; size: number } {
-  return { x: columns[index % n_head]!, y: Math.floor(index / n_head) * pitch + 1, size: pitch - 1 };
+export function cellOf({ n_head, pitch, wide, columns }: Grid, index: number): { x: number; y: number; width: number; height: number } {
+  return { x: columns[index % n_head]!, y: Math.floor(index / n_head) * pitch + 1, width: wide - 1, height: pitch - 1 };
 }
 
 /** The weights of every head in ink, [height, width, RGBA]. `ratio`: pixels of the sheet for one of the grid. */
 export function stampSheet({ stamps, rows }: Overview, grid: Grid, ink: string, ratio: number): ImageData {
   const sheet = new ImageData(Math.ceil(grid.width * ratio), Math.ceil(grid.height * ratio));
-  const size = Math.floor((grid.pitch - 1) * ratio);
   const side = rows.length;
-  const spans = coverage(side, size);
+  const [down, across] = [grid.pitch, grid.wide].map((pitch) => coverage(side, Math.floor((pitch - 1) * ratio)));
   const colour = channels(ink);
   for (let index = 0; index < grid.n_layer * grid.n_head; index++) {
     const { x, y } = cellOf(grid, index);
     const corner = Math.round(y * ratio) * sheet.width + Math.round(x * ratio);
-    stamp(sheet, corner, stamps.subarray(index * side * side, (index + 1) * side * side), spans, colour);
+    stamp(sheet, corner, stamps.subarray(index * side * side, (index + 1) * side * side), down!, across!, colour);
   }
   return sheet;
 }
 
-type Spans = { from: number; shares: number[] }[] & { side: number };
+interface Covered {
+  from: number;
+  shares: number[];
+}
+type Spans = Covered[] & { side: number };
 
-function stamp({ data, width }: ImageData, corner: number, weights: Uint8Array, spans: Spans, colour: readonly number[]): void {
-  for (let row = 0; row < spans.length; row++) {
-    for (let column = 0; column < spans.length; column++) {
-      const weight = mean(weights, spans, row, column);
+function stamp({ data, width }: ImageData, corner: number, weights: Uint8Array, rows: Spans, columns: Spans, colour: readonly number[]): void {
+  for (let row = 0; row < rows.length; row++) {
+    for (let column = 0; column < columns.length; column++) {
+      const weight = mean(weights, rows.side, rows[row]!, columns[column]!);
       if (weight === 0) continue; // nothing of it: half of a causal pattern
       const at = 4 * (corner + row * width + column);
       for (let channel = 0; channel < 3; channel++) data[at + channel] = colour[channel]!;
@@ -72,11 +77,10 @@ function stamp({ data, width }: ImageData, corner: number, weights: Uint8Array, 
 }
 
 /** The mean weight within one pixel. */
-function mean(weights: Uint8Array, spans: Spans, row: number, column: number): number {
-  const [down, across] = [spans[row]!, spans[column]!];
+function mean(weights: Uint8Array, side: number, down: Covered, across: Covered): number {
   let sum = 0;
   for (let i = 0; i < down.shares.length; i++) {
-    const at = (down.from + i) * spans.side + across.from;
+    const at = (down.from + i) * side + across.from;
     for (let j = 0; j < across.shares.length; j++) sum += down.shares[i]! * across.shares[j]! * weights[at + j]!;
   }
   return sum;
@@ -105,8 +109,8 @@ function channels(colour: string): number[] {
 export function paintGround(ctx: CanvasRenderingContext2D, grid: Grid, palette: Palette): void {
   ctx.fillStyle = palette.well;
   for (let index = 0; index < grid.n_layer * grid.n_head; index++) {
-    const { x, y, size } = cellOf(grid, index);
-    ctx.fillRect(x, y, size, size);
+    const { x, y, width, height } = cellOf(grid, index);
+    ctx.fillRect(x, y, width, height);
   }
   ctx.fillStyle = palette.soft;
   setFont(ctx, LAYER);
@@ -121,13 +125,13 @@ export function paintGround(ctx: CanvasRenderingContext2D, grid: Grid, palette: 
 /** One value per head on a scale that ends at `end`: ink above 0, magenta below. A dot where it is not known yet. */
 export function paintHeat(ctx: CanvasRenderingContext2D, grid: Grid, values: ArrayLike<number>, end: number, palette: Palette): void {
   for (let index = 0; index < values.length; index++) {
-    const { x, y, size } = cellOf(grid, index);
+    const { x, y, width, height } = cellOf(grid, index);
     const value = values[index]!;
     ctx.fillStyle = Number.isNaN(value) ? palette.edge : value > 0 ? palette.ink : palette.against;
-    if (Number.isNaN(value)) ctx.fillRect(x + size / 2 - 0.5, y + size / 2 - 0.5, 1, 1);
+    if (Number.isNaN(value)) ctx.fillRect(x + width / 2 - 0.5, y + height / 2 - 0.5, 1, 1);
     else {
       ctx.globalAlpha = end === 0 ? 0 : Math.min(1, Math.abs(value) / end);
-      ctx.fillRect(x, y, size, size);
+      ctx.fillRect(x, y, width, height);
       ctx.globalAlpha = 1;
     }
   }
@@ -135,11 +139,11 @@ export function paintHeat(ctx: CanvasRenderingContext2D, grid: Grid, values: Arr
 
 /** A frame around a head: the open one drawn through, the pinned one dashed, others thin; dashed and thin: before the edits. */
 export function paintFrame(ctx: CanvasRenderingContext2D, grid: Grid, index: number, kind: 'open' | 'pinned' | 'marked' | 'before', palette: Palette): void {
-  const { x, y, size } = cellOf(grid, index);
+  const { x, y, width, height } = cellOf(grid, index);
   const frame = (grow: number, colour: string, thick: number) => {
     ctx.strokeStyle = colour;
     ctx.lineWidth = thick;
-    ctx.strokeRect(x - grow, y - grow, size + 2 * grow, size + 2 * grow);
+    ctx.strokeRect(x - grow, y - grow, width + 2 * grow, height + 2 * grow);
   };
   if (kind === 'marked') return frame(0.5, palette.ink, 1);
   if (kind === 'before') {

@@ -80,7 +80,10 @@ export const en = {
       stays: (answer: string, p: string, place: string) => `The answer${place} stays ${answer} with ${p}.`,
       staysFrom: (answer: string, was: string, now: string, place: string) =>
         `The answer${place} stays ${answer}: ${was} → ${now}.`,
+      isOn: (edit: string) => `“${edit}” is on.`,
+      areOn: (n: number) => `${n} edits are on.`,
       without: (answer: string, now: string, p: string) => `; without this head ${answer} goes from ${now} to ${p}`,
+      withoutStays: (answer: string, p: string) => `; without this head ${answer} stays at ${p}`,
     },
   },
   notices: {
@@ -260,6 +263,9 @@ export const en = {
     words: 'In words',
     handsOver: (token: string) => `${token} hands over`,
     self: (token: string) => `${token} itself hands over`,
+    pushesDown: (token: string) => `${token} pushes down`,
+    selfDown: (token: string) => `${token} itself pushes down`,
+    blendDown: 'the blend pushes down',
     blendSays: 'the blend writes',
     saidBefore: 'before the edits: ',
     nothing: 'nothing stands out',
@@ -323,6 +329,7 @@ export const en = {
       'query at right angles': 'This query is at right angles to everything that parts the keys: all scores are equal.',
     },
     stopped: 'While the rotation of this head is stopped, its query and keys cannot be dragged.',
+    apart: 'An edit acts outside this plane: here further right is not always a higher score.',
     turned: (share: string) => `q moved by ${share} % of its length.`,
     aimed: (key: string, share: string, dragged: boolean) => `Aimed at ${key}${dragged ? ' and dragged' : ''}: q turned by ${share} % of its length.`,
     shared: (heads: string) => `A moved key is shared: ${heads} read it.`,

@@ -19,6 +19,8 @@ export interface Given {
 
 const LABELLED = 7;
 const SAME = 1e-9;
+/** A difference of scores that is worth a word. */
+const SEEN = 0.02;
 
 export class MatchView {
   width = $state(0);
@@ -67,6 +69,11 @@ export class MatchView {
     const left = biases.map((bias, j) => (able[j] ? bias : -Infinity));
     return { able, regions: winningRegions(points, left, slope, side) };
   });
+  /** Scores part in ways that this plane does not show: right is not higher any more. */
+  apart = $derived.by(() => {
+    const seen = biasesOf(this.scores, this.points, this.query, this.slope).filter(Number.isFinite);
+    return !lab.principal && Math.max(...seen) - Math.min(...seen) > SEEN;
+  });
   frame: Frame = $derived.by(() => {
     const { width, height } = this;
     const frozen = lab.drag !== null && this.#lastFrame?.width === width && this.#lastFrame.height === height;
@@ -100,7 +107,7 @@ export class MatchView {
         at: this.pointOf(key),
         radius: radiusOf(weight, this.weights.length),
         hollow: !this.ground.able[j],
-        label: shown ? `${name} ${weight.toFixed(3)}` : name,
+        label: shown ? `${name} ${(lab.viewWeights?.[key] ?? weight).toFixed(3)}` : name,
         ring: key === this.interest,
         must,
         rank: named.has(j) ? weight : 0,
