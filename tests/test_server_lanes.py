@@ -180,7 +180,7 @@ def test_what_a_page_is_busy_with_changes_no_number(page: Page, served: Served, 
     told = [step.part if isinstance(step, Reply) else "rest" for step in steps if isinstance(step, Reply | Rest)]
     assert told.count("rest") == rests
     if rests:
-        assert told[:5] == ["tokens", "head", "found", "rest", "head"]
+        assert told[:5] == ["tokens", "head", "found", "head", "rest"]
 
 
 def test_one_key_muted_in_one_head_turns_the_answer(page: Page, smollm2: Any) -> None:
@@ -300,14 +300,15 @@ def test_ablation_streams_the_strongest_first(page: Page, smollm2: Any) -> None:
 
 def test_the_answer_without_one_head(page: Page, smollm2: Any) -> None:
     """The example of the page: without 23.4 the answer goes from 93 to 55 %."""
-    frame = page.parts(lane="without", model="smollm2", text=ITALY, head="23.4", tracked=[" Italian", " French"])["without"]
+    asked = {"lane": "without", "model": "smollm2", "text": ITALY, "tracked": [" Italian", " French"]}
+    frame = page.parts(**asked, head="23.4")["without"]
     trace = smollm2.trace(ITALY)
     ids = effects.tracked_ids(smollm2, [" Italian", " French"])
     effect, p = effects.ablated(trace, "23.4", len(trace) - 1, ids)
     assert (frame.reply["head"], frame.reply["at"]) == ("23.4", len(trace) - 1)
     assert frame.reply["effect"] == pytest.approx(effect, abs=1e-4) and frame.reply["p"] == pytest.approx(p, abs=1e-5)
     assert round(frame.reply["p"], 2) == 0.55
-    assert page.error(lane="without", model="smollm2", text=ITALY, head="99.0", tracked=[" Italian"])[0] == "HeadError"
+    assert page.error(**asked, head="99.0")[0] == "HeadError"
 
 
 def test_with_edits_every_head_is_ablated_without_them_too(

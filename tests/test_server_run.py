@@ -1,5 +1,6 @@
 """`qkvlab play`: the port, the address, the browser, the end; and which models a page may name."""
 
+import logging
 import os
 import signal
 import socket
@@ -180,3 +181,22 @@ def test_a_page_of_a_server_that_is_still_opening_waits(smollm2_path: Path) -> N
         assert page.view("a cat", model="minilm", heads=["0.0"])["head"].arrays["q"].shape[0] == 4
         with served.page() as second:
             assert second.frames[0].reply["opened"]["name"] == "minilm"
+
+
+def test_a_frame_that_is_no_text_is_one_line_in_the_log() -> None:
+    log = logging.getLogger("uvicorn.error")
+    run.make_server(lambda *given: None)  # type: ignore[arg-type]
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(logging.Formatter().format(record))  # type: ignore[method-assign]
+    log.addHandler(handler)
+    try:
+        for wrong in (b"\xff", b"12"):
+            try:
+                int(wrong.decode()) // 0
+            except (UnicodeDecodeError, ZeroDivisionError):
+                log.exception("received")
+    finally:
+        log.removeHandler(handler)
+    assert lines[0] == "a message was not valid UTF-8; its connection is closed"
+    assert "ZeroDivisionError" in lines[1], "what is wrong with us is told in full"

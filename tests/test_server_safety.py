@@ -157,6 +157,7 @@ def test_a_lesson_s_address_is_the_page_led_up(site: Served, built: Path) -> Non
         assert status == 200 and f'src="{leads}assets/' in body and headers["cache-control"] == "no-cache"
         assert "content-security-policy" in headers
     assert get(site, "/lesson/23")[0] == get(site, "/lesson/..%2f22")[0] == get(site, "/lesson")[0] == 404
+    assert get(site, f"/lesson/{'x' * 300}")[0] == 404
     status, headers, body = get(site, "/course/22.json")
     assert (status, body, headers["cache-control"]) == (200, "{}", "no-cache")
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from starlette.websockets import WebSocket, WebSocketState
 from websockets.exceptions import ConnectionClosed
 
-from page import ENDS, PARTS, TYPED, Page, Served, Typist, serving
+from page import ENDS, PARTS, TYPED, Page, Served, Typist, read_frame, serving
 from qkvlab import overview
 from qkvlab.server import lanes, session
 from qkvlab.server.protocol import LANES, Reply
@@ -93,6 +93,26 @@ def test_lanes_do_not_disturb_one_another(page: Page) -> None:
     page.send(lane="ablate", **{**state, "text": ""})
     while (frame := page.receive()).part != "dropped":
         assert frame.reply["id"] == ablate
+
+
+def test_a_text_that_is_slow_to_cut_into_tokens_does_not_hold_up_others(served: Served) -> None:
+    """100,000 emoji: a second or more of work, which nobody else waits for."""
+    slow_text = "\N{GRINNING FACE}" * 60_000  # nearly as much as a frame may hold, written \\uXXXX\\uXXXX
+    with served.page() as slow, served.page() as page:
+        page.view(CAT)
+        asked = slow.send(lane="view", model="smollm2", text=slow_text, parts=[])
+        answers = 0
+        while True:
+            try:
+                frame = read_frame(slow.socket.recv(timeout=0))
+            except TimeoutError:
+                page.parts(lane="view", model="smollm2", text=CAT[: 3 + answers % 9], parts=[])
+                answers += 1
+                continue
+            if frame.part in ENDS:
+                break
+        assert (frame.part, frame.reply["id"]) == ("done", asked)
+        assert answers > 5
 
 
 def test_a_long_text_delays_another_persons_by_a_slice_a_step(stepwise: Served, layers: list[tuple[int, int]]) -> None:

@@ -49,8 +49,6 @@ export class Asking {
   #arrived = new Map<Part, string>();
   #awaitsHead = false;
   #begunFor = '';
-  /** The text and edits last asked for. */
-  #base = '';
   #showTimer: ReturnType<typeof setTimeout> | undefined;
   /** The request whose answer takes the place of a drag that was let go. */
   #dragEndsWith: number | 'next' | null = null;
@@ -150,15 +148,13 @@ export class Asking {
     for (const part of parts) [this.#have, this.#arrived].forEach((known) => known.delete(part));
     const [text, sent] = [this.#lab.text, live.map((item) => item.id)];
     this.#headCame = !parts.includes('head');
-    clearTimeout(this.#staleTimer);
-    if (urgent.length > 0) this.#staleTimer = setTimeout(() => (this.#lab.stale = this.#headCame ? 'rest' : 'all'), STALE_AFTER);
+    if (urgent.length > 0) this.#waitFor();
     const fields = { ...state, heads, query, key, at, tracked: this.#lab.tracked, parts, busy: this.#busy(parts) };
     const about = JSON.stringify([base, query, key, at, sent]);
     const request: Request = { serial: ++this.#asked, about, text, sent, keys, parts, missing, heads: heads.length };
     if (this.#dragEndsWith === 'next') this.#dragEndsWith = request.serial;
     const receive = (reply: Reply, tensors: Tensors) => this.#receive(reply, tensors, request);
-    this.#transport.ask('view', fields, receive, urgent.length > 0 ? { overtakes: base === this.#base } : { patience: 0 });
-    this.#base = base;
+    this.#transport.ask('view', fields, receive, { about: base, ...(urgent.length === 0 && { patience: 0 }) });
   }
 
   /** What the server should know of this page, if both are on one machine. */
@@ -281,7 +277,11 @@ export class Asking {
 
   #receive(reply: Reply, tensors: Tensors, request: Request): void {
     const { serial, keys } = request;
-    if (reply.part === 'error') [this.#lab.error, this.#lab.stale] = [reply.message, null];
+    if (reply.part === 'error') {
+      clearTimeout(this.#staleTimer);
+      this.#staleTimer = undefined;
+      [this.#lab.error, this.#lab.stale] = [reply.message, null];
+    }
     if (reply.part === 'done') return this.#finished(reply.unchanged ?? [], request);
     if (reply.part === 'tokens') this.#begin(reply, request);
     const picture = this.#next ?? this.#lab.shown;
@@ -289,17 +289,34 @@ export class Asking {
     if (!change) return;
     const part = reply.part as Part;
     this.#next = { ...picture, ...change, of: { ...picture.of, [part]: picture.tokens } };
-    if (part !== 'head' || --request.heads === 0) this.#arrived.set(part, keys.get(part)!);
-    if (change.open) {
+    const headsCame = part === 'head' && --request.heads === 0;
+    if (part !== 'head' || headsCame) this.#arrived.set(part, keys.get(part)!);
+    if (headsCame) {
       this.#awaitsHead = false;
       this.#headCame = true;
-      if (this.#lab.stale) this.#lab.stale = 'rest';
+      this.#inTime();
       this.#show();
       if (typeof this.#dragEndsWith === 'number' && serial >= this.#dragEndsWith) this.#lab.cancelDrag();
     } else if (!this.#awaitsHead) this.#showTimer ??= setTimeout(() => this.#show(), TOGETHER);
   }
 
-  /** New tokens wait for the open head's arrays, so that no panel mixes two texts. */
+  /** What is on the page is said to be late once it has been so for a while, however often more is asked meanwhile. */
+  #waitFor(): void {
+    this.#staleTimer ??= setTimeout(() => {
+      this.#staleTimer = undefined;
+      this.#lab.stale = this.#headCame ? 'rest' : 'all';
+    }, STALE_AFTER);
+  }
+
+  /** The heads have come: only the rest may be late now. */
+  #inTime(): void {
+    clearTimeout(this.#staleTimer);
+    this.#staleTimer = undefined;
+    if (this.#lab.stale) this.#lab.stale = 'rest';
+    else this.#waitFor();
+  }
+
+  /** New tokens wait for the arrays of the heads on screen, so that no panel mixes two texts. */
   #begin(tokens: ReplyOf<'tokens'>, { about, text, sent, parts, missing }: Request): void {
     this.#lab.error = null;
     this.#show();
@@ -333,6 +350,7 @@ export class Asking {
     // What did not come is not to be had: of an empty text there is nothing.
     for (const part of parts) if (!this.#have.has(part)) this.#have.set(part, keys.get(part)!);
     clearTimeout(this.#staleTimer);
+    this.#staleTimer = undefined;
     this.#lab.stale = null;
     if (this.#lab.shown && unchanged.length + this.#lab.shown.unchanged.length) this.#lab.shown = { ...this.#lab.shown, unchanged };
     this.ask();

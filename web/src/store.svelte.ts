@@ -286,7 +286,8 @@ export class Lab {
   withoutHead(head: string): { text: string; now: number; p: number } | null {
     const answer = this.shown?.prediction?.tracked[0];
     const asked = this.without?.about === this.aboutWithout(head) ? this.without.p : undefined;
-    const p = this.server.ablatedFor === this.aboutAnswers() ? (this.ablated.get(head)?.p ?? asked) : asked;
+    const measured = this.ablated.get(head)?.p; // read first: that the ablations are of this state is no state itself
+    const p = this.server.ablatedFor === this.aboutAnswers() ? (measured ?? asked) : asked;
     return answer && p !== undefined ? { text: answer.text, now: answer.after.p, p } : null;
   }
 

@@ -114,23 +114,46 @@ describe('a lane', () => {
     expect(texts(socket)).toEqual(['slow', 'new']);
   });
 
-  test('overtakes at once where it is told to', () => {
+  test('overtakes at once one about the same', () => {
     const socket = opened();
-    transport.ask('view', view('a'), hear('a'));
-    transport.ask('view', view('a'), hear('other'), { overtakes: true });
+    transport.ask('view', view('a'), hear('a'), { about: 'a' });
+    transport.ask('view', view('a'), hear('other'), { about: 'a' });
     expect(texts(socket)).toEqual(['a', 'a']);
     socket.answer(0, 'head');
     socket.answer(1, 'done');
     expect(heard).toEqual(['other:done']);
   });
 
-  test('waits again after one that overtook', () => {
+  test('what is about the same as one that only waits does not overtake the one in flight', () => {
     const socket = opened();
-    transport.ask('view', view('a'), hear('a'), { overtakes: true });
-    transport.ask('view', view('ab'), hear('ab'));
+    transport.ask('view', view('a'), hear('a'), { about: 'a' });
+    transport.ask('view', view('ab'), hear('ab'), { about: 'ab' });
+    transport.ask('view', view('ab'), hear('other'), { about: 'ab' });
     expect(texts(socket)).toEqual(['a']);
     socket.answer(0, 'done');
     expect(texts(socket)).toEqual(['a', 'ab']);
+  });
+
+  test('lets a request run twice as long for each before it that did not come to its end', () => {
+    const socket = opened();
+    const asked = (text: string, after: number) => {
+      vi.advanceTimersByTime(after);
+      transport.ask('view', view(text), hear(text), { about: text });
+    };
+    asked('a', 0);
+    asked('b', 10);
+    vi.advanceTimersByTime(240);
+    expect(texts(socket)).toEqual(['a', 'b']);
+    asked('c', 10);
+    vi.advanceTimersByTime(489);
+    expect(texts(socket)).toEqual(['a', 'b']);
+    vi.advanceTimersByTime(1);
+    expect(texts(socket)).toEqual(['a', 'b', 'c']);
+    socket.answer(2, 'done');
+    asked('d', 0);
+    asked('e', 0);
+    vi.advanceTimersByTime(250);
+    expect(texts(socket)).toEqual(['a', 'b', 'c', 'd', 'e']);
   });
 
   test('does not hold up another', () => {

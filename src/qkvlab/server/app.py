@@ -20,7 +20,7 @@ from .session import Session
 
 PAGE = Path(__file__).parent / "page"
 """Where `make web` puts the built page."""
-LESSON = re.compile(r"lesson/(\w+)", re.ASCII)
+LESSON = re.compile(r"lesson/(\w{1,60})", re.ASCII)
 CONNECTIONS = 64
 """So many at once; the next is told to come later (code 1013)."""
 NOT_BUILT = """<!doctype html><html lang="en"><title>QKV Lab</title>

@@ -16,7 +16,7 @@ from ..trace import Trace
 from .describe import describe
 from .protocol import Reply, Request
 from .rooms import Rooms
-from .scene import set_scene
+from .scene import Scene, scene_in_turn
 from .scheduler import WAIT, Owner, Rest, Wait
 from .traces import trace_bytes
 from .views import Steps, running, view
@@ -60,7 +60,7 @@ def _effect(request: Request, rooms: Rooms, owner: Owner) -> Steps:
             yield None
         return {"direct": direct, "weight": np.stack(weights)}
 
-    def steps(trace: Trace, at: int, ids: list[int]) -> Iterator[Reply | None]:
+    def steps(trace: Trace, scene: Scene, at: int, ids: list[int]) -> Iterator[Reply | None]:
         arrays = yield from of(trace, at, ids)
         if trace.edits:
             plain = trace.with_edits([])
@@ -76,7 +76,7 @@ def _ablate(request: Request, rooms: Rooms, owner: Owner) -> Steps:
     """Every head ablated in turn, the strongest direct effect first; with edits, then once more without them."""
     order: list[Head] = []
 
-    def steps(name: str, trace: Trace, at: int, ids: list[int]) -> Iterator[Reply | None]:
+    def steps(name: str, trace: Trace, scene: Scene, at: int, ids: list[int]) -> Iterator[Reply | None]:
         if not order:
             direct = effects.direct_effects(trace, at, ids)
             order.extend(sorted(trace.spec.heads(), key=lambda head: -abs(float(direct[head]))))
@@ -89,7 +89,7 @@ def _ablate(request: Request, rooms: Rooms, owner: Owner) -> Steps:
 
     model = yield from rooms.models.opened(request.model)
     yield from _on_trace(request, rooms, owner, partial(steps, "effects"))
-    if set_scene(request, model).edits:
+    if (yield from scene_in_turn(request, model)).edits:
         yield from _on_trace(replace(request, edits=()), rooms, owner, partial(steps, "before"))
     return {}
 
@@ -97,7 +97,7 @@ def _ablate(request: Request, rooms: Rooms, owner: Owner) -> Steps:
 def _without(request: Request, rooms: Rooms, owner: Owner) -> Steps:
     """The answer without one head."""
 
-    def steps(trace: Trace, at: int, ids: list[int]) -> Iterator[Reply | None]:
+    def steps(trace: Trace, scene: Scene, at: int, ids: list[int]) -> Iterator[Reply | None]:
         head = trace.spec.head(request.head)
         effect, p = effects.ablated(trace, head, at, ids)
         yield Reply("without", {"head": str(head), "at": at, "effect": effect, "p": p})
@@ -108,8 +108,7 @@ def _without(request: Request, rooms: Rooms, owner: Owner) -> Steps:
 def _curve(request: Request, rooms: Rooms, owner: Owner) -> Steps:
     """The tracked words with one edit at every strength."""
 
-    def steps(trace: Trace, at: int, ids: list[int]) -> Iterator[Reply | None]:
-        scene = set_scene(request, trace.model)
+    def steps(trace: Trace, scene: Scene, at: int, ids: list[int]) -> Iterator[Reply | None]:
         acting = [scene.acting(place) for place in request.places]
         rows = []
         for strength in STRENGTHS:
@@ -126,26 +125,27 @@ def _on_trace(
     request: Request,
     rooms: Rooms,
     owner: Owner,
-    steps: Callable[[Trace, int, list[int]], Iterator[Reply | None]],
+    steps: Callable[[Trace, Scene, int, list[int]], Iterator[Reply | None]],
 ) -> Steps:
     """Steps on the whole trace of a request's state, with its edits, and room for one more such trace."""
     model = yield from rooms.models.opened(request.model)
     ids = effects.tracked_ids(model, request.tracked)
-    scene = set_scene(request, model)
+    scene = yield from scene_in_turn(request, model)
     if scene.at is None:
         return {}
     with rooms.traces.lease(owner, 2 * trace_bytes(model, len(scene.tokens))) as lease:
         yield from lease.granted()
         trace = lease.trace(model, scene.tokens, scene.edits)
         yield from running(trace, model.spec.n_layer)
-        yield from steps(trace, scene.at, ids)
+        yield from steps(trace, scene, scene.at, ids)
     return {}
 
 
 def _why(request: Request, rooms: Rooms, owner: Owner) -> Steps:
     """What wrote the score of one query with one key at one head; with edits, also before."""
     model = yield from rooms.models.opened(request.model)
-    head, scene = model.spec.head(request.head), set_scene(request, model)
+    head = model.spec.head(request.head)
+    scene = yield from scene_in_turn(request, model)
     if scene.query is None or scene.key is None:
         return {}
     with rooms.traces.lease(owner, (2 if scene.edits else 1) * trace_bytes(model, len(scene.tokens))) as lease:

@@ -1,5 +1,6 @@
 """From the command line to a listening server: port, address, browser, and a clean end."""
 
+import logging
 import os
 import socket
 import sys
@@ -22,6 +23,19 @@ TRIED = 50
 """Ports tried from the first on, where none was asked for."""
 PATIENCE = 2
 """Seconds that open connections get to end."""
+
+
+class _OneLine(logging.Filter):
+    """A frame that is no text is a stranger's mistake: said in a line, where uvicorn prints a traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], UnicodeDecodeError):
+            record.msg, record.args = "a message was not valid UTF-8; its connection is closed", ()
+            record.exc_info = None
+        return True
+
+
+_ONE_LINE = _OneLine()
 
 
 def serve(
@@ -71,6 +85,7 @@ def make_server(app: ASGIApp) -> uvicorn.Server:
         timeout_graceful_shutdown=PATIENCE,
         server_header=False,
     )
+    logging.getLogger("uvicorn.error").addFilter(_ONE_LINE)
     return uvicorn.Server(config)
 
 

@@ -1,7 +1,9 @@
 """A request's state on its model: the text as tokens, places as positions, edits that can act."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from ..edits import Edit, edit_from_dict
@@ -10,8 +12,13 @@ from ..model import Model
 from ..spec import ModelSpec
 from ..text import Tokens
 from .protocol import Place, Request, read_span
+from .scheduler import WAIT, Wait
 
 MOST_TOKENS = 2048
+AT_ONCE = 10_000
+"""Characters whose tokens are found in some milliseconds; 100,000 of the worst take seconds."""
+ENCODERS = 2
+"""Long texts that are cut into tokens at a time; the others wait."""
 _PLACES = ("token", "source", "query", "key")
 """The fields by which edits name tokens."""
 
@@ -50,9 +57,30 @@ class Scene:
         return sum(edit is not None for edit in self.places[:place])
 
 
+def scene_in_turn(request: Request, model: Model) -> Generator[Wait, None, Scene]:
+    """As `set_scene`; a long text is cut into its tokens in a thread of its own, and others go on meanwhile."""
+    if len(request.text) <= AT_ONCE:
+        return set_scene(request, model)
+    encoding = _encoders().submit(model.tokenizer.encode, request.text, request.special)
+    try:
+        while not encoding.done():
+            yield WAIT
+    finally:
+        encoding.cancel()
+    return _resolved(request, model, encoding.result())
+
+
 def set_scene(request: Request, model: Model) -> Scene:
     """Resolve the state of a request. Raises TextError or TokenError."""
-    whole = model.tokenizer.encode(request.text, request.special)
+    return _resolved(request, model, model.tokenizer.encode(request.text, request.special))
+
+
+@cache
+def _encoders() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(ENCODERS, "qkvlab-tokens")
+
+
+def _resolved(request: Request, model: Model, whole: Tokens) -> Scene:
     tokens = cut(whole, token_limit(model.spec)) if request.text else Tokens((), (), (), ())
     places: list[Edit | None] = []
     refused: list[tuple[int, str]] = []

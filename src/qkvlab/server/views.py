@@ -13,14 +13,15 @@ from ..spec import Head
 from ..trace import Trace
 from .protocol import Reply, Request
 from .rooms import Rooms
-from .scene import Scene, set_scene
+from .scene import Scene, scene_in_turn
 from .scheduler import Owner, Rest, Wait
 from .traces import trace_bytes
 
 Steps = Generator[Reply | Rest | Wait | None, None, dict[str, Any]]
 """What a lane yields: replies, WAIT, a Rest, or None between two pieces of work; it returns the fields of `done`."""
 DRAWING = Rest(0.04)
-"""About as long as a page needs to draw a head. Layers that go on at once, on the same processors, double that."""
+"""About as long as a page needs to draw the heads it shows. Layers that go on at once, on the same processors, double
+that."""
 _WHOLE = {"heads", "overview", "prediction", "residual"}
 """The parts that need every layer."""
 
@@ -49,11 +50,12 @@ def view(request: Request, rooms: Rooms, owner: Owner) -> Steps:
     spec = model.spec
     heads = tuple(spec.head(address) for address in request.heads)
     tracked = effects.tracked_ids(model, request.tracked) if spec.has_output else []
-    scene = set_scene(request, model)
+    scene = yield from scene_in_turn(request, model)
     yield Reply("tokens", _tokens(scene))
     if len(scene.tokens) == 0:
         return {}
     parts = [part for part in request.parts if spec.has_output or part not in ("prediction", "words")]
+    last_shown = max((head.layer for head in heads), default=None) if request.busy == "drawing" else None
     depth = spec.n_layer if _WHOLE & set(parts) else max((head.layer + 1 for head in heads), default=0)
     cost = trace_bytes(model, len(scene.tokens)) * (2 if scene.edits else 1)
     with rooms.traces.lease(owner, cost, keep=True) as lease:
@@ -66,7 +68,7 @@ def view(request: Request, rooms: Rooms, owner: Owner) -> Steps:
         for layer in range(depth):
             after.run(layer + 1)
             yield from _parts_of_layer(sight, layer, parts)
-            yield DRAWING if request.busy == "drawing" and heads and layer == heads[0].layer else None
+            yield DRAWING if layer == last_shown else None
         yield from _parts_of_all(sight, parts)
         if depth < spec.n_layer:
             return {}

@@ -29,6 +29,8 @@ export interface TransportOptions {
 
 /** A request that runs longer than this is overtaken by a newer one at once; the server stops it between layers. */
 const PATIENCE = 250;
+/** However fast somebody types, after so many doublings a picture comes: within two seconds. */
+const MOST_DOUBLED = 3;
 const FIRST_RETRY = 300;
 const LAST_RETRY = 5000;
 /** The server closes the connection on a larger frame. */
@@ -37,8 +39,8 @@ export const LARGEST_FRAME = 2 ** 20;
 interface Manner {
   /** Milliseconds that a newer request lets this one run. */
   patience?: number;
-  /** It does not wait for an older one: what that has computed is used, so that nothing is lost. */
-  overtakes?: boolean;
+  /** The state it speaks of. It does not wait for an older one about the same: what that has computed is used. */
+  about?: string;
 }
 
 interface Ask {
@@ -46,7 +48,7 @@ interface Ask {
   fields: object;
   onReply: OnReply;
   patience: number;
-  overtakes: boolean;
+  about: string | undefined;
 }
 
 interface LaneState {
@@ -56,6 +58,8 @@ interface LaneState {
   /** The last one sent, answered or not. */
   last: Ask | null;
   overtake: ReturnType<typeof setTimeout> | undefined;
+  /** So many in a row did not come to their end: the next has twice the time for each. */
+  overtaken: number;
 }
 
 export class Transport {
@@ -90,9 +94,9 @@ export class Transport {
   }
 
   /** Ask anew; what this lane asked before is no longer wanted. */
-  ask<L extends Lane>(lane: L, fields: LaneFields[L], onReply: OnReply, { patience = PATIENCE, overtakes = false }: Manner = {}): void {
+  ask<L extends Lane>(lane: L, fields: LaneFields[L], onReply: OnReply, { patience = PATIENCE, about }: Manner = {}): void {
     const state = this.#lane(lane);
-    state.waiting = { lane, fields, onReply, patience, overtakes };
+    state.waiting = { lane, fields, onReply, patience, about };
     this.#advance(state);
   }
 
@@ -155,7 +159,7 @@ export class Transport {
 
   #lane(lane: Lane): LaneState {
     let state = this.#lanes.get(lane);
-    if (!state) this.#lanes.set(lane, (state = { flying: null, waiting: null, last: null, overtake: undefined }));
+    if (!state) this.#lanes.set(lane, (state = { flying: null, waiting: null, last: null, overtake: undefined, overtaken: 0 }));
     return state;
   }
 
@@ -164,8 +168,9 @@ export class Transport {
     clearTimeout(state.overtake);
     if (!state.waiting || this.#status !== 'open') return;
     const { flying, waiting } = state;
-    const patience = flying && !waiting.overtakes ? flying.since + flying.patience - Date.now() : 0;
-    if (patience > 0) state.overtake = setTimeout(() => this.#advance(state), patience);
+    const same = flying && waiting.about !== undefined && waiting.about === flying.about;
+    const left = flying && !same ? flying.since + flying.patience * 2 ** state.overtaken - Date.now() : 0;
+    if (left > 0) state.overtake = setTimeout(() => this.#advance(state), left);
     else this.#send(state, waiting);
   }
 
@@ -178,6 +183,7 @@ export class Transport {
       ask.onReply({ id, lane: ask.lane, part: 'error', kind: 'LimitError', message }, new Map());
       return;
     }
+    state.overtaken = state.flying && state.flying.about !== ask.about ? Math.min(state.overtaken + 1, MOST_DOUBLED) : state.overtaken;
     state.last = ask;
     state.flying = { ...ask, id, since: Date.now() };
     this.#socket!.send(frame);
@@ -206,7 +212,7 @@ export class Transport {
     const flying = state?.flying;
     if (!state || !flying || flying.id !== reply.id) return;
     const ended = reply.part === 'done' || reply.part === 'error' || reply.part === 'dropped';
-    if (ended) state.flying = null;
+    if (ended) [state.flying, state.overtaken] = [null, 0];
     flying.onReply(reply, tensors);
     if (ended) this.#advance(state);
   }
