@@ -78,10 +78,91 @@ def test_two_heads_stand_side_by_side(page: Any, smollm2: Model) -> None:
     expect(pinned).to_have_count(0)
 
 
+WATCH = """() => {
+  const [bench, pinned] = ['bench', 'pinned'].map((id) => `[data-testid=${id}] tr[data-key]`);
+  const rows = (of) => [...document.querySelectorAll(of)];
+  window.mixed = [];
+  const look = () => {
+    const [own, other] = [rows(bench), rows(pinned)];
+    const figures = other.map((row) => [...row.querySelectorAll('.figure')].map((figure) => figure.dataset.full));
+    const own_weights = own.map((row) => row.querySelector('[data-testid=weight]').dataset.full);
+    const total = figures.reduce((sum, row) => sum + Number(row[4]), 0);
+    const same = figures.length === own.length && figures.every((row, i) => row[1] === own_weights[i]);
+    if (!same || Math.abs(total - 1) > 1e-4) window.mixed.push([own_weights, figures]);
+    window.look = requestAnimationFrame(look);
+  };
+  look();
+}"""
+
+
+def test_two_heads_side_by_side_are_of_one_text_at_every_moment(page: Any) -> None:
+    """The pinned one lies in the last layer: the picture waits for it, and all its weights are there and sum to 1."""
+    area = page.get_by_test_id("text")
+    area.press("Escape")
+    open_head(page, "29.8")
+    expect(page.get_by_test_id("bench")).to_have_attribute("data-head", "29.8")
+    page.get_by_test_id("pin").click()
+    open_head(page, "0.1")
+    expect(page.get_by_test_id("pinned")).to_contain_text("Heads 0.1 and 29.8")
+    area.press("Control+End")
+    page.evaluate(WATCH)
+    page.keyboard.type(" after the walk", delay=90)
+    for _ in range(9):
+        page.keyboard.press("Backspace")
+        page.wait_for_timeout(90)
+    page.keyboard.type(" rain", delay=90)
+    expect(page.get_by_test_id("bench")).to_have_attribute("data-query", "8")
+    page.wait_for_timeout(500)
+    page.evaluate("() => cancelAnimationFrame(window.look)")
+    assert page.evaluate("() => window.mixed") == []
+
+
 def test_a_mean_in_the_place_of_z_is_no_blend(page: Any) -> None:
     expect(page.get_by_test_id("blend-state")).to_contain_text("inside")
     change_head(page, "ablate-mean")
     expect(page.get_by_test_id("blend-state")).to_contain_text("replaced")
+    expect(page.get_by_test_id("bench-blend")).to_contain_text("ablated, then W_o")
+    chip(page, "ablate").get_by_role("slider").press("PageDown")
+    expect(page.get_by_test_id("blend-state")).to_contain_text("moved by an ablation")
+
+
+def test_an_edit_that_acts_outside_the_plane_is_named(page: Any) -> None:
+    notes = page.get_by_test_id("match-notes")
+    expect(notes).to_contain_text("Double-click")
+    change_head(page, "tie")
+    expect(notes).to_contain_text("further right is not always a higher score")
+
+
+def test_a_muted_key_of_a_long_text_keeps_its_row(page: Any) -> None:
+    words = " ".join(f"word{n}" for n in range(12))
+    page.get_by_test_id("text").fill(f"{CAT}. {words}")
+    page.get_by_test_id("text").press("Escape")
+    expect(page.get_by_test_id("bench-others")).to_be_visible()
+    row = page.locator("[data-testid=bench-row]").nth(5)
+    key = row.get_attribute("data-key")
+    change_key(page, int(key))
+    page.get_by_test_id("mute-head").click()
+    muted = page.locator(f"[data-testid=bench-row][data-key='{key}'] [data-testid=score]")
+    expect(muted).to_have_class(re.compile("struck"))
+    page.locator("[data-testid=bench-row]").first.click()
+    page.wait_for_timeout(300)
+    expect(muted).to_have_class(re.compile("struck"))
+
+
+def test_at_rest_the_sentence_says_what_the_head_is_worth(page: Any) -> None:
+    take_example(page, "A value that turns the answer")
+    expect(page.get_by_test_id("truth")).to_contain_text("without this head Italian goes from 93 % to 55 %")
+
+
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (1024, 768)])
+def test_header_and_heads_have_room(new_page: Callable[..., Any], served: Served, width: int, height: int) -> None:
+    page = new_page(served.playground, viewport={"width": width, "height": height})
+    page.get_by_test_id("hint").get_by_role("button", name="Close").click()
+    assert page.locator("main").bounding_box()["y"] < 60, "the header is one line"
+    if height >= 900:
+        page.wait_for_timeout(300)
+        grid, tray = page.locator("canvas.heads").bounding_box(), page.locator(".tray").bounding_box()
+        assert grid["y"] + grid["height"] <= tray["y"], "all layers stand above the tray"
 
 
 def test_one_panel_at_a_time_and_escape_closes_it(page: Any) -> None:
@@ -110,7 +191,7 @@ def test_shared_layers_are_one_edit_and_the_tray_counts_their_bytes(page: Any) -
 
 def test_a_click_into_a_selection_chooses_its_token(page: Any) -> None:
     take_example(page, "A value that turns the answer")
-    expect(page.get_by_test_id("bench")).to_have_attribute("data-query", "9")
+    expect(page.get_by_test_id("bench")).to_have_attribute("data-query", "8")
     (x0, y0), (x1, _) = token_spot(page, " France"), token_spot(page, " French")
     page.mouse.move(x0, y0)
     page.mouse.down()

@@ -1,10 +1,13 @@
 """A state handed on: as a link that opens it again, as lines of Python that print the same numbers."""
 
 import ast
+import base64
+import json
 import os
 import re
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,9 +51,10 @@ def edited(page: Any, smollm2: Any) -> dict[str, Any]:
         chip(page, "mute").get_by_role("slider").press("PageDown")
     change_key(page, italy)
     page.get_by_test_id("swap").select_option(str(france))
-    change_head(page, "ablate-zero")
-    chip(page, "ablate").get_by_role("switch").click()
     acting = [Mute(where=HEAD, key=italy, strength=0.6), SwapValue(kv_head="23.1", token=italy, source=france)]
+    change_head(page, "ablate-zero")
+    expect_numbers(page, shown_at(HEAD, last, trace.with_edits([*acting, Ablate(where=HEAD)]), trace))
+    chip(page, "ablate").get_by_role("switch").click()
     expected = shown_at(HEAD, last, trace.with_edits(acting), trace)
     expect_numbers(page, expected)
     return expected
@@ -119,6 +123,27 @@ def test_a_damaged_link_says_so_and_the_page_works(page: Any, new_page: Callable
         other.get_by_test_id("text").fill("It works")
         trace = smollm2.trace("It works")
         expect_numbers(other, shown_at("13.8", len(trace) - 1, trace))
+
+
+def written(state: dict[str, Any]) -> str:
+    """A link as somebody else might write it."""
+    packer = zlib.compressobj(wbits=-15)
+    packed = packer.compress(json.dumps(state).encode()) + packer.flush()
+    return "1." + base64.urlsafe_b64encode(packed).decode().rstrip("=")
+
+
+def test_a_link_to_what_is_not_here_says_so_and_the_page_works(
+    served: Any, new_page: Callable[..., Any], smollm2: Any
+) -> None:
+    state = {"model": "smollm2", "text": "It works", "special": True, "head": "13.8", "pinned": None, "query": None}
+    state |= {"key": None, "edits": [], "tracked": [], "atEnd": False}
+    weights = smollm2.trace("It works")
+    unknown = new_page(f"{served.playground}#{written({**state, 'model': 'no-such-model'})}")
+    expect(unknown.get_by_test_id("error")).to_contain_text("no-such-model")
+    expect_numbers(unknown, shown_at("13.8", len(weights) - 1, weights))
+    other = new_page(f"{served.playground}#{written({**state, 'head': '99.9'})}")
+    expect(other.get_by_text("smollm2 has no head 99.9: 0.0 is open")).to_be_visible()
+    expect_numbers(other, shown_at("0.0", len(weights) - 1, weights))
 
 
 # ---- as Python

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import CourseError
 from ..server.lanes import answer
-from ..server.protocol import encode, parse_request
+from ..server.protocol import Reply, encode, parse_request
 from ..server.rooms import Rooms
 from ..server.scheduler import Wait
 
@@ -42,7 +42,7 @@ def record(request: dict[str, Any], rooms: Rooms, owner: Reader) -> bytes:
     for step in answer(asked, rooms, owner):
         if isinstance(step, Wait):
             time.sleep(PATIENCE)
-        elif step is not None:
+        elif isinstance(step, Reply):
             if step.part == "error":
                 raise CourseError(f"the {asked.lane} request cannot be recorded: {step.fields['message']}")
             frames.append(encode(0, asked.lane, step))
