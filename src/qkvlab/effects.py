@@ -76,11 +76,19 @@ def ablated(trace: Trace, head: Address, at: int, ids: Sequence[int]) -> tuple[f
     The effect is the logit of ids[0] (with two ids: less that of ids[1]) as it is, minus as it is with the head's
     blend at zero, on top of the trace's own edits. Layers below the head are not run again.
     """
-    address = str(trace.spec.head(head))
+    return ablation_effect(trace, without_head(trace, head), at, ids)
+
+
+def without_head(trace: Trace, head: Address) -> Trace:
+    """The same with the head's blend at zero, on top of the trace's own edits."""
+    return trace.with_edits([*trace.edits, Ablate(where=str(trace.spec.head(head)))])
+
+
+def ablation_effect(trace: Trace, without: Trace, at: int, ids: Sequence[int]) -> tuple[float, float]:
+    """What `ablated` says of a trace and the same without a head."""
     _check_output(trace)
-    before = trace.logits_of(ids, at)
-    logits = trace.with_edits([*trace.edits, Ablate(where=address)]).logits_at(slice(at, at + 1))[0]
-    lost = before - logits[list(ids)]
+    logits = without.logits_at(slice(at, at + 1))[0]
+    lost = trace.logits_of(ids, at) - logits[list(ids)]
     return float(lost[0] - lost[1] if len(ids) == 2 else lost[0]), float(_shares(logits)[ids[0]])
 
 

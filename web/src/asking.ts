@@ -17,7 +17,7 @@ const STALE_AFTER = 200;
 /** Parts that come within this time after the open head are shown at once: every change of the page costs a layout. */
 const TOGETHER = 100;
 /** Once nothing has changed for so long, one more pass tells what the answer would be without the open head. */
-const AT_REST = 400;
+const AT_REST = 1000;
 /** While a hand drags, the server is asked at most this often, in milliseconds: the frames need the processors too. */
 const BETWEEN = 100;
 

@@ -19,8 +19,8 @@ function recorder() {
     moveTo: (x: number) => drawn.push(`${dashed ? 'dashed' : 'solid'} from ${x}`),
     bezierCurveTo: () => undefined,
     stroke: () => undefined,
-    strokeText: () => undefined,
-    fillText: (text: string) => drawn.push(text),
+    getTransform: () => ({ a: 2 }),
+    drawImage: ({ word }: Measuring) => drawn.push(word),
   };
   return { ctx: ctx as unknown as CanvasRenderingContext2D, drawn };
 }

@@ -1,7 +1,15 @@
-/** Stands for the canvas that texts are measured on: eight pixels a character. It counts what it measures. */
+/** Stands for the canvas that words are measured and drawn on: eight pixels a character. It counts what it measures. */
 export class Measuring {
   static measured: string[] = [];
   font = '';
+  /** The last word drawn on it. */
+  word = '';
+  width: number;
+  height: number;
+
+  constructor(width: number, height: number) {
+    [this.width, this.height] = [width, height];
+  }
 
   getContext(): this {
     return this;
@@ -10,5 +18,13 @@ export class Measuring {
   measureText(text: string): { width: number } {
     Measuring.measured.push(`${this.font.slice(0, 8)} ${text}`);
     return { width: 8 * text.length };
+  }
+
+  scale(): void {}
+
+  strokeText(): void {}
+
+  fillText(text: string): void {
+    this.word = text;
   }
 }

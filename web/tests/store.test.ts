@@ -113,13 +113,13 @@ test('at rest it asks once what the followed answer would be without the open he
     server.answer(request, 'done');
   }
   const before = server.asked.length;
-  await new Promise((later) => setTimeout(later, 500));
+  await new Promise((later) => setTimeout(later, 1100));
   expect(server.asked.slice(before).map(({ lane }) => lane)).toEqual(['without']);
   server.answer(before, 'without', { head: '0.0', at: 1, effect: 1, p: 0.4 });
   expect(lab.withoutHead('0.0')).toEqual({ text: 'x', now: 0.9, p: 0.4 });
   expect(lab.withoutHead('1.0')).toBeNull();
   lab.server.ask();
-  await new Promise((later) => setTimeout(later, 500));
+  await new Promise((later) => setTimeout(later, 1100));
   expect(server.asked).toHaveLength(before + 1);
   stop();
 });

@@ -110,6 +110,7 @@ describe('with edits', () => {
     const without = { text: ' Italian', now: 0.93, p: 0.55 };
     expect(told({ ...plain, without })).toContain('; without this head Italian goes from 93 % to 55 %.');
     expect(told({ ...plain, without: { ...without, p: 0.9299 } })).toContain('; without this head Italian stays at 93 %.');
+    expect(told({ ...plain, without: { text: ' Spanish', now: 0.002, p: 0.004 } })).toMatch(/The answer is Italian with 93 %\.$/);
   });
 
   test('an answer that stays', () => {

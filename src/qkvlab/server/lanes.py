@@ -99,7 +99,9 @@ def _without(request: Request, rooms: Rooms, owner: Owner) -> Steps:
 
     def steps(trace: Trace, scene: Scene, at: int, ids: list[int]) -> Iterator[Reply | None]:
         head = trace.spec.head(request.head)
-        effect, p = effects.ablated(trace, head, at, ids)
+        without = effects.without_head(trace, head)
+        yield from running(without, trace.spec.n_layer)
+        effect, p = effects.ablation_effect(trace, without, at, ids)
         yield Reply("without", {"head": str(head), "at": at, "effect": effect, "p": p})
 
     return (yield from _on_trace(request, rooms, owner, steps))

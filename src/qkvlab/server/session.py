@@ -17,7 +17,7 @@ from .scheduler import Job
 
 UNSENT = 4 * 1024**2
 """Bytes that may wait to be sent; with more, the connection's jobs rest and its messages are not read."""
-_RANKS = {"models": 0, "open": 1, "view": 2, "ablate": 4, "sharing": 4}
+_RANKS = {"models": 0, "open": 1, "view": 2, "without": 4, "ablate": 4, "sharing": 4}
 """Which of a connection's requests go first; what takes many passes goes after all others."""
 _OTHERS, _LAST = 3, 5
 

@@ -3,6 +3,9 @@ import { hundredths, quoted } from './format';
 import type { Edit, PredictionReply } from './protocol';
 import type { Say } from '../en/playground';
 
+/** A followed answer that is less probable than this, with the head and without, is not what the sentence is about. */
+const WORTH_SAYING = 0.01;
+
 export interface Seen {
   head: string;
   causal: boolean;
@@ -95,7 +98,8 @@ function answers(seen: Seen, say: Words): string {
     const [p, old] = [percent(after.after.p), percent(after.before.p)];
     return p === old ? say.stays(now, p, place) : say.staysFrom(now, old, p, place);
   }
-  const ablated = without ? withoutHead(word(without.text), percent(without.now), percent(without.p), say) : '';
+  const likely = without && Math.max(without.now, without.p) >= WORTH_SAYING;
+  const ablated = likely ? withoutHead(word(without.text), percent(without.now), percent(without.p), say) : '';
   return `${say.answer(now, percent(after.after.p), place)}${ablated}.`;
 }
 

@@ -1,6 +1,7 @@
 /** Arcs between tokens of one line: from a token that looks, in the query's hue, to the one it looks at, in the key's. */
 import type { Palette } from '../theme.svelte';
-import { fontOf, setFont, widthOf } from './fonts';
+import { fontOf, widthOf } from './fonts';
+import { write } from './words';
 
 export interface Arc {
   /** The middle of the token that looks and of the one it looks at. */
@@ -21,6 +22,8 @@ export interface ArcSide {
 }
 
 const FIGURES = fontOf(12.5, 600);
+/** From the top of a figure to its baseline. */
+const ASCENT = 11;
 const FIGURE = 15;
 const THINNEST = 0.02;
 /** The arc of a token that looks at itself: around the dot by which the query is taken. */
@@ -87,10 +90,7 @@ export function heightOf(from: number, to: number, { room }: ArcSide): number {
 }
 
 function drawFigures(ctx: CanvasRenderingContext2D, arcs: Arc[], side: ArcSide, palette: Palette): void {
-  setFont(ctx, FIGURES);
-  ctx.textAlign = 'center';
-  ctx.textBaseline = side.away < 0 ? 'alphabetic' : 'top';
-  ctx.fillStyle = palette.kText;
+  const ink = { colour: palette.kText, edge: palette.paper };
   const taken: { x: number; y: number; half: number }[] = [];
   for (const arc of arcs) {
     const figure = arc.weight.toFixed(2);
@@ -99,9 +99,6 @@ function drawFigures(ctx: CanvasRenderingContext2D, arcs: Arc[], side: ArcSide, 
     const y = side.y + side.away * (heightOf(arc.query, arc.key, side) + 2 + arc.weight * 3);
     if (taken.some((other) => Math.abs(other.x - x) < other.half + half && Math.abs(other.y - y) < FIGURE)) continue;
     taken.push({ x, y, half });
-    ctx.strokeStyle = palette.paper;
-    ctx.lineWidth = 3;
-    ctx.strokeText(figure, x, y);
-    ctx.fillText(figure, x, y);
+    write(ctx, FIGURES, figure, x - half + 4, side.away < 0 ? y : y + ASCENT, ink);
   }
 }

@@ -4,6 +4,7 @@ import type { Point } from '../core/planes';
 import type { Palette } from '../theme.svelte';
 import { fontOf, setFont, widthOf } from './fonts';
 import { placeLabels, type Box, type Wanted } from './labels';
+import { write } from './words';
 
 export interface Dot {
   at: Point;
@@ -66,19 +67,8 @@ export interface Name {
 
 /** The names of the axes and of the origin, over the dots: in a crowd there is no place without any. */
 export function paintAxisNames(ctx: CanvasRenderingContext2D, names: readonly Name[], palette: Palette): void {
-  setFont(ctx, AXIS);
-  ctx.textAlign = 'left';
-  for (const { text, box } of names) write(ctx, text, box.x, box.y + box.height - 3, palette.soft, palette);
-}
-
-/** Text with a light edge, so that it can be read over lines and dots. */
-function write(ctx: CanvasRenderingContext2D, text: string, x: number, y: number, colour: string, palette: Palette): void {
-  ctx.strokeStyle = palette.sheet;
-  ctx.lineWidth = 2.5;
-  ctx.lineJoin = 'round';
-  ctx.strokeText(text, x, y);
-  ctx.fillStyle = colour;
-  ctx.fillText(text, x, y);
+  const ink = { colour: palette.soft, edge: palette.sheet };
+  for (const { text, box } of names) write(ctx, AXIS, text, box.x, box.y + box.height - 3, ink);
 }
 
 const NAME_HEIGHT = 13;
@@ -156,8 +146,7 @@ export function paintDots(
 }
 
 function paintLabels(ctx: CanvasRenderingContext2D, frame: Frame, dots: Dot[], palette: Palette, obstacles: Box[], sides: Map<string, number>): void {
-  setFont(ctx, LABEL);
-  ctx.textAlign = 'left';
+  const ink = { colour: palette.ink, edge: palette.sheet };
   const named = dots.map((dot, i) => ({ dot, id: `${i}` })).filter(({ dot }) => dot.must || dot.rank > 0);
   named.sort((a, b) => Number(b.dot.must) - Number(a.dot.must) || b.dot.rank - a.dot.rank);
   const wanted = named.map(({ dot, id }): Wanted => {
@@ -170,7 +159,7 @@ function paintLabels(ctx: CanvasRenderingContext2D, frame: Frame, dots: Dot[], p
     ctx.strokeStyle = palette.soft;
     ctx.lineWidth = 0.8;
     if (apart) leader(ctx, [x, y], gap - 3, box);
-    write(ctx, text, box.x, box.y + box.height - 3, palette.ink, palette);
+    write(ctx, LABEL, text, box.x, box.y + box.height - 3, ink);
   }
 }
 
@@ -199,9 +188,8 @@ export function paintArrow(ctx: CanvasRenderingContext2D, frame: Frame, to: Poin
   ctx.fill();
   ctx.globalAlpha = 1;
   arrow(ctx, origin, end, 3);
-  setFont(ctx, LABEL);
-  ctx.textAlign = 'center';
-  write(ctx, 'q', end[0], end[1] + (end[1] > frame.height - 40 ? -18 : 25), palette.qText, palette);
+  const ink = { colour: palette.qText, edge: palette.sheet };
+  write(ctx, LABEL, 'q', end[0] - widthOf(LABEL, 'q') / 2, end[1] + (end[1] > frame.height - 40 ? -18 : 25), ink);
 }
 
 /** What labels keep clear of: the head of the arrow and its line. */
@@ -252,9 +240,7 @@ export function paintBlend(ctx: CanvasRenderingContext2D, frame: Frame, { z, zBe
   const at = toScreen(frame, frame.perKey, z);
   circle(ctx, at, 5.5);
   ctx.fill();
-  setFont(ctx, LABEL);
-  ctx.textAlign = 'right';
-  write(ctx, 'z', at[0] - 9, at[1] + 4, palette.ink, palette);
+  write(ctx, LABEL, 'z', at[0] - 9 - widthOf(LABEL, 'z'), at[1] + 4, { colour: palette.ink, edge: palette.sheet });
 }
 
 /** What labels keep clear of: z and its name. */
