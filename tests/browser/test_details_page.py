@@ -191,7 +191,7 @@ def test_shared_layers_are_one_edit_and_the_tray_counts_their_bytes(page: Any) -
 
 def test_a_click_into_a_selection_chooses_its_token(page: Any) -> None:
     take_example(page, "A value that turns the answer")
-    expect(page.get_by_test_id("bench")).to_have_attribute("data-query", "8")
+    expect(page.get_by_test_id("bench")).to_have_attribute("data-query", "9")
     (x0, y0), (x1, _) = token_spot(page, " France"), token_spot(page, " French")
     page.mouse.move(x0, y0)
     page.mouse.down()

@@ -90,7 +90,7 @@ export class Asking {
 
   openModel(name: string): void {
     this.#lab.loading = { name, done: 0, total: 0 };
-    this.#lab.error = null;
+    this.#lab.error = this.#lab.refused = null;
     this.#transport?.ask('open', { model: name }, (reply) => {
       if (reply.part === 'progress') this.#lab.loading = { name, done: reply.done, total: reply.total };
       if (reply.part === 'opened') this.#opened(reply.model);
@@ -104,7 +104,7 @@ export class Asking {
     this.#lab.loading = null;
     this.#lab.model = info?.name ?? models[0]?.name ?? model;
     if (!info && this.#lab.model !== model) this.openModel(this.#lab.model);
-    this.#lab.error = message;
+    this.#lab.refused = message;
   }
 
   /** Do not wait for the next attempt to reconnect. */

@@ -69,6 +69,8 @@ export class Lab {
   loading: { name: string; done: number; total: number } | null = $state.raw(null);
   shown: Picture | null = $state.raw(null);
   error: string | null = $state(null);
+  /** Why the model that was asked for last is not open. */
+  refused: string | null = $state(null);
   /** The picture is late: all of it is the one before, or all but the open head. */
   stale: 'all' | 'rest' | null = $state(null);
   effect: (Effects & { before: Effects | null }) | null = $state.raw(null);
