@@ -12,7 +12,8 @@ import qkvlab
 
 PACKAGE = Path(qkvlab.__file__).parent
 ORDER = (
-    ("axes", "_shapes", "_parallel", "_memory"), ("errors",), ("products",), ("mechanism",), ("scoring",), ("text", "_bytelevel"),
+    ("axes", "_shapes", "_parallel", "_memory"), ("errors",), ("products",), ("mechanism",), ("scoring",),
+    ("text", "_bytelevel"),
     ("spec",), ("checkpoint",), ("headweights", "models"), ("aim",), ("edits",), ("recording",), ("trace",), ("model",),
     ("reference",), ("livetrace",), ("live",), ("live_folder",),
     ("words", "overview", "onehead", "residual", "residual_parts"),
