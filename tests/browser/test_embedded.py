@@ -39,6 +39,7 @@ def playground(page: Any) -> Any:
     element = page.locator("[data-instrument=playground] iframe")
     frame = element.element_handle().content_frame()
     frame.wait_for_selector("[data-testid=bench-row]")
+    frame.wait_for_selector("[data-testid=words-blend]")  # the last to come; what stands below moves down for it
     return frame
 
 
