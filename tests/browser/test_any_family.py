@@ -11,6 +11,7 @@ from records import expect_weights
 
 from qkvlab import open_model
 from qkvlab.model import Model
+from qkvlab.server.describe import describe
 from serving import Served, serve
 from zoo import build
 
@@ -61,3 +62,7 @@ def test_the_picker_opens_it_and_every_weight_is_the_models_own(
     trace = model.trace(SENTENCE)
     expect_weights(page, trace.weights(KINDS[kind])[-1])
     expect(page.get_by_test_id("error")).to_have_count(0)
+    extras, notes = describe(f"zoo/{kind}", model)["score_extras"], page.get_by_test_id("match-notes")
+    if extras:
+        expect(notes).to_contain_text(f"The scores of this model also have {extras}")
+    expect(notes).not_to_contain_text("An edit acts outside")

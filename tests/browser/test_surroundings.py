@@ -29,7 +29,7 @@ BLOCK_STORAGE = """for (const name of ['localStorage', 'sessionStorage']) {
 STORAGE = "() => { try { return localStorage.length; } catch (error) { return error.name; } }"
 
 
-@pytest.mark.parametrize("width", [1440, 1024, 390, 360])
+@pytest.mark.parametrize("width", [1440, 1024, 901, 768, 390, 360])
 def test_nothing_sticks_out(new_page: Callable[..., Any], served: Served, width: int) -> None:
     page = new_page(served.playground, viewport={"width": width, "height": 844})
     expect(page.get_by_test_id("prediction").locator("button").first).to_be_visible()

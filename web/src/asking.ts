@@ -34,6 +34,8 @@ interface Request {
   missing: Part[];
   /** So many heads' arrays are still to come. */
   heads: number;
+  /** When something else was asked for. */
+  superseded: number | null;
 }
 
 const withMore = (known: ReadonlyMap<string, Ablated>, more: Ablated[] = []) =>
@@ -53,6 +55,7 @@ export class Asking {
   /** The request whose answer takes the place of a drag that was let go. */
   #dragEndsWith: number | 'next' | null = null;
   #asked = 0;
+  #newest: Request | null = null;
   #restTimer: ReturnType<typeof setTimeout> | undefined;
   #lastAsked = -Infinity;
   #askTimer: ReturnType<typeof setTimeout> | undefined;
@@ -148,10 +151,10 @@ export class Asking {
     for (const part of parts) [this.#have, this.#arrived].forEach((known) => known.delete(part));
     const [text, sent] = [this.#lab.text, live.map((item) => item.id)];
     this.#headCame = !parts.includes('head');
-    if (urgent.length > 0) this.#waitFor();
     const fields = { ...state, heads, query, key, at, tracked: this.#lab.tracked, parts, busy: this.#busy(parts) };
     const about = JSON.stringify([base, query, key, at, sent]);
-    const request: Request = { serial: ++this.#asked, about, text, sent, keys, parts, missing, heads: heads.length };
+    const request: Request = { serial: ++this.#asked, about, text, sent, keys, parts, missing, heads: heads.length, superseded: null };
+    if (urgent.length > 0) this.#supersede(request);
     if (this.#dragEndsWith === 'next') this.#dragEndsWith = request.serial;
     const receive = (reply: Reply, tensors: Tensors) => this.#receive(reply, tensors, request);
     this.#transport.ask('view', fields, receive, { about: base, ...(urgent.length === 0 && { patience: 0 }) });
@@ -278,9 +281,8 @@ export class Asking {
   #receive(reply: Reply, tensors: Tensors, request: Request): void {
     const { serial, keys } = request;
     if (reply.part === 'error') {
-      clearTimeout(this.#staleTimer);
-      this.#staleTimer = undefined;
-      [this.#lab.error, this.#lab.stale] = [reply.message, null];
+      this.#lab.error = reply.message;
+      this.#notLate();
     }
     if (reply.part === 'done') return this.#finished(reply.unchanged ?? [], request);
     if (reply.part === 'tokens') this.#begin(reply, request);
@@ -293,27 +295,38 @@ export class Asking {
     if (part !== 'head' || headsCame) this.#arrived.set(part, keys.get(part)!);
     if (headsCame) {
       this.#awaitsHead = false;
-      this.#headCame = true;
-      this.#inTime();
+      this.#inTime(request);
       this.#show();
       if (typeof this.#dragEndsWith === 'number' && serial >= this.#dragEndsWith) this.#lab.cancelDrag();
     } else if (!this.#awaitsHead) this.#showTimer ??= setTimeout(() => this.#show(), TOGETHER);
   }
 
-  /** What is on the page is said to be late once it has been so for a while, however often more is asked meanwhile. */
-  #waitFor(): void {
-    this.#staleTimer ??= setTimeout(() => {
-      this.#staleTimer = undefined;
-      this.#lab.stale = this.#headCame ? 'rest' : 'all';
-    }, STALE_AFTER);
+  /** What is on the page is late from now on, however often more is asked until an answer comes. */
+  #supersede(request: Request): void {
+    if (this.#newest) this.#newest.superseded ??= performance.now();
+    this.#newest = request;
+    if (this.#staleTimer === undefined) this.#lateFrom(performance.now());
   }
 
-  /** The heads have come: only the rest may be late now. */
-  #inTime(): void {
+  /** The heads have come: only the rest may be late now, or all since something else was asked for. */
+  #inTime({ superseded }: Request): void {
+    this.#headCame = superseded === null;
+    if (this.#lab.stale && this.#headCame) this.#lab.stale = 'rest';
+    this.#lateFrom(superseded ?? performance.now());
+  }
+
+  #lateFrom(moment: number): void {
+    clearTimeout(this.#staleTimer);
+    this.#staleTimer = setTimeout(() => {
+      this.#staleTimer = undefined;
+      this.#lab.stale = this.#headCame ? 'rest' : 'all';
+    }, moment + STALE_AFTER - performance.now());
+  }
+
+  #notLate(): void {
     clearTimeout(this.#staleTimer);
     this.#staleTimer = undefined;
-    if (this.#lab.stale) this.#lab.stale = 'rest';
-    else this.#waitFor();
+    this.#lab.stale = null;
   }
 
   /** New tokens wait for the arrays of the heads on screen, so that no panel mixes two texts. */
@@ -349,9 +362,7 @@ export class Asking {
     this.#show();
     // What did not come is not to be had: of an empty text there is nothing.
     for (const part of parts) if (!this.#have.has(part)) this.#have.set(part, keys.get(part)!);
-    clearTimeout(this.#staleTimer);
-    this.#staleTimer = undefined;
-    this.#lab.stale = null;
+    this.#notLate();
     if (this.#lab.shown && unchanged.length + this.#lab.shown.unchanged.length) this.#lab.shown = { ...this.#lab.shown, unchanged };
     this.ask();
   }

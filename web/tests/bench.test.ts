@@ -17,6 +17,15 @@ describe('the keys shown', () => {
     expect(othersWeight).toBeCloseTo((485 * 0.04) / 488, 12);
   });
 
+  it('are also those whose weight an edit changed, but none of these joins under a hand that drags', () => {
+    const before = Float64Array.from({ length: 100 }, (_, j) => (j === 40 ? 0.3 : j < 12 ? 0.05 : 0.1 / 87));
+    const weights = before.map((weight, j) => (j === 40 ? 0 : weight / 0.7));
+    const visible = { first: 0, last: 100 };
+    expect(shownKeys(weights, visible, 99, [], [], before).keys).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 40, 99]);
+    expect(shownKeys(weights, visible, 99, []).keys).not.toContain(40);
+    expect(shownKeys(weights, visible, 99, [], [0, 1, 2], before).keys).toEqual([0, 1, 2, 99]);
+  });
+
   it('begin with the first key of a sliding window', () => {
     const { keys } = shownKeys(new Float64Array(50).fill(1 / 32), { first: 18, last: 50 }, 49, []);
     expect(keys[0]).toBe(18);

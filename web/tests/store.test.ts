@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import type { Part, PredictionRow } from '../src/core/protocol';
 import type { Socket } from '../src/core/transport';
 import { Lab } from '../src/store.svelte';
+import { frame } from './frames';
 
 const INFO = { name: 'smollm2', n_layer: 2, n_head: 2, n_kv_head: 1, d_head: 4, has_output: true, causal: true };
 
@@ -18,7 +19,17 @@ class Server implements Socket {
     (this.#listeners[type] ??= []).push(listener);
   }
   emit(type: string, data?: object): void {
-    for (const listener of this.#listeners[type] ?? []) listener({ data: JSON.stringify(data) });
+    this.#tell(type, JSON.stringify(data));
+  }
+  #tell(type: string, data: unknown): void {
+    for (const listener of this.#listeners[type] ?? []) listener({ data });
+  }
+  /** A head's arrays, of one token. */
+  head(request: number, head: string): void {
+    const { id, lane } = this.asked[request]!;
+    const array = (name: string) => ({ name, dtype: 'F32', shape: [1], data: new Float32Array(1) });
+    const reply = { id, lane, part: 'head', head, query: 0, readers: [], rule: null };
+    this.#tell('message', frame(reply, ['q', 'k', 'v', 'x', 'value_lengths', 'gram'].map(array)));
   }
   answer(request: number, part: string, fields: object = {}): void {
     const { id, lane } = this.asked[request]!;
@@ -45,6 +56,8 @@ function opened(url = 'ws://127.0.0.1/ws'): { lab: Lab; server: Server; stop: ()
   lab.server.ask();
   return { lab, server, stop };
 }
+
+const pause = (ms: number) => new Promise((later) => setTimeout(later, ms));
 
 const shown = (lab: Lab) => lab.shown?.prediction?.rows[0]?.after.p;
 
@@ -97,8 +110,54 @@ test.each([
   server.answer(1, 'done');
   lab.dragTo({ q: new Float32Array(4), edit: { kind: 'shift-query', head: '0.0', query: 1, shift: [1, 0, 0, 0], strength: 1 } });
   lab.server.ask();
-  await new Promise((later) => setTimeout(later, 150)); // a drag asks ten times a second
+  await pause(150); // a drag asks ten times a second
   expect(server.asked.at(-1)).toMatchObject({ parts: ['prediction'], busy: dragging });
+  stop();
+});
+
+test('however often more is asked, a picture that nothing answers is late', async () => {
+  const { lab, server, stop } = opened();
+  for (const more of 'cdefgh') {
+    await pause(60);
+    lab.type(lab.text + more, lab.text.length + 1);
+    lab.server.ask();
+  }
+  expect(lab.stale).toBe('all');
+  server.answer(server.asked.length - 1, 'done'); // the others were overtaken
+  expect(lab.stale).toBeNull();
+  stop();
+});
+
+test('a picture is late from when something else was asked for, and not from when the first question was', async () => {
+  const { lab, server, stop } = opened();
+  await pause(120);
+  lab.type('abc', 3);
+  lab.server.ask();
+  server.tokens(0, ['a', 'b']);
+  server.head(0, '0.0');
+  await pause(120);
+  expect(lab.stale, 'the text on screen has been another for 120 ms').toBeNull();
+  await pause(120);
+  expect(lab.stale).toBe('all');
+  server.answer(0, 'done');
+  server.tokens(1, ['a', 'b', 'c']);
+  server.head(1, '0.0');
+  await pause(240);
+  expect(lab.stale, 'the newest head is there').toBe('rest');
+  stop();
+});
+
+test('two heads side by side are shown together', () => {
+  const { lab, server, stop } = opened();
+  server.answer(0, 'done');
+  server.answer(1, 'done');
+  lab.pinned = '1.1';
+  lab.server.ask();
+  server.tokens(2, ['a', 'b']);
+  server.head(2, '0.0');
+  expect(lab.shown?.open ?? null).toBeNull();
+  server.head(2, '1.1');
+  expect([lab.shown?.open?.reply.head, lab.shown?.pinned?.reply.head]).toEqual(['0.0', '1.1']);
   stop();
 });
 
@@ -113,13 +172,13 @@ test('at rest it asks once what the followed answer would be without the open he
     server.answer(request, 'done');
   }
   const before = server.asked.length;
-  await new Promise((later) => setTimeout(later, 1100));
+  await pause(1100);
   expect(server.asked.slice(before).map(({ lane }) => lane)).toEqual(['without']);
   server.answer(before, 'without', { head: '0.0', at: 1, effect: 1, p: 0.4 });
   expect(lab.withoutHead('0.0')).toEqual({ text: 'x', now: 0.9, p: 0.4 });
   expect(lab.withoutHead('1.0')).toBeNull();
   lab.server.ask();
-  await new Promise((later) => setTimeout(later, 1100));
+  await pause(1100);
   expect(server.asked).toHaveLength(before + 1);
   stop();
 });

@@ -32,7 +32,8 @@ export function shownKeys(
 ): ShownKeys {
   const all = Array.from({ length: visible.last - visible.first }, (_, i) => visible.first + i);
   if (all.length <= ALL_SHOWN) return { keys: all, others: 0, othersWeight: 0 };
-  const chosen = new Set([...held, ...strongest(weights, held.length > 0 ? 1 : STRONGEST), visible.first, query, ...interest, ...moved(weights, before)]);
+  const telling = held.length > 0 ? [...held, ...strongest(weights, 1)] : [...strongest(weights, STRONGEST), ...moved(weights, before)];
+  const chosen = new Set([...telling, visible.first, query, ...interest]);
   const keys = all.filter((key) => chosen.has(key));
   const othersWeight = all.reduce((sum, key) => (chosen.has(key) ? sum : sum + weights[key]!), 0);
   return { keys, others: all.length - keys.length, othersWeight };

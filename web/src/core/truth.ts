@@ -58,8 +58,13 @@ function looks(seen: Seen, say: Words): string {
 /** What was done, where the sentence before has not named it: on its own it would speak of an answer that turns for no reason. */
 function unnamed(seen: Seen, say: Words): string {
   const [now, was] = [top(seen.weights), top(seen.before)];
-  if (!seen.edited || seen.acting.length === 0 || (now !== null && was !== null && was !== now)) return '';
-  return seen.acting.length === 1 && seen.edits.length === 1 ? say.isOn(seen.edits[0]!) : say.areOn(seen.acting.length);
+  return seen.edited && (now === null || was === null || was === now) ? named(seen, say.isOn, say.areOn) : '';
+}
+
+/** The edits: one by its name, several by their number. */
+function named({ acting, edits }: Seen, one: (edit: string) => string, several: (n: number) => string): string {
+  if (acting.length > 1) return several(acting.length);
+  return acting.length === 1 && edits.length === 1 ? one(edits[0]!) : '';
 }
 
 function beforeEdits(now: string, was: string, say: Words): string {
@@ -67,12 +72,13 @@ function beforeEdits(now: string, was: string, say: Words): string {
 }
 
 /** Why another key wins now: named where it is one edit, counted where they are several. */
-function cause({ acting, edits, head, query }: Seen, was: number, say: Words): string {
+function cause(seen: Seen, was: number, say: Words): string {
+  const { acting, head, query } = seen;
   const [edit] = acting;
   if (acting.length === 1 && edit!.kind === 'mute' && edit!.key === was && edit!.strength === 1) {
     if (edit!.where === head && (edit!.query === null || edit!.query === query)) return say.mutedHere;
   }
-  return acting.length === 1 && edits.length === 1 ? say.withEdit(edits[0]!) : acting.length > 1 ? say.withEdits(acting.length) : '';
+  return named(seen, say.withEdit, say.withEdits);
 }
 
 function ofInterest(seen: Seen, now: number, say: Words): string {

@@ -329,7 +329,10 @@ export const en = {
       'query at right angles': 'This query is at right angles to everything that parts the keys: all scores are equal.',
     },
     stopped: 'While the rotation of this head is stopped, its query and keys cannot be dragged.',
-    apart: 'An edit acts outside this plane: here further right is not always a higher score.',
+    apart: {
+      edit: () => 'An edit acts outside this plane: here further right is not always a higher score.',
+      model: (extras: string) => `The scores of this model also have ${extras}: here further right is not always a higher score.`,
+    },
     turned: (share: string) => `q moved by ${share} % of its length.`,
     aimed: (key: string, share: string, dragged: boolean) => `Aimed at ${key}${dragged ? ' and dragged' : ''}: q turned by ${share} % of its length.`,
     shared: (heads: string) => `A moved key is shared: ${heads} read it.`,

@@ -69,10 +69,12 @@ export class MatchView {
     const left = biases.map((bias, j) => (able[j] ? bias : -Infinity));
     return { able, regions: winningRegions(points, left, slope, side) };
   });
-  /** Scores part in ways that this plane does not show: right is not higher any more. */
-  apart = $derived.by(() => {
+  /** Why scores part in ways that the plane does not show, so that right is not always higher: null where they do not. */
+  apart: 'model' | 'edit' | null = $derived.by(() => {
+    if (lab.principal) return null;
+    if (lab.info!.score_extras !== '') return 'model';
     const seen = biasesOf(this.scores, this.points, this.query, this.slope).filter(Number.isFinite);
-    return !lab.principal && Math.max(...seen) - Math.min(...seen) > SEEN;
+    return Math.max(...seen) - Math.min(...seen) > SEEN ? 'edit' : null;
   });
   frame: Frame = $derived.by(() => {
     const { width, height } = this;
